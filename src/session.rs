@@ -1,0 +1,146 @@
+//! The words of the domain: which session, why it is canceled, and who may send for it now.
+//!
+//! Pure data. Nothing here asks a clock, a database or the network.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// A payment session at the provider, shown as the provider writes it: lower case, with hyphens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(Uuid);
+
+impl SessionId {
+    /// The id as the database's own type.
+    #[must_use]
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for SessionId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = uuid::Error;
+
+    /// Reads any usual spelling of a UUID, in either letter case, with blanks around it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text.trim()).map(Self)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(formatter)
+    }
+}
+
+/// Why a session is to be canceled: one of the two constants, or what the source query said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// The merchant marked the session as abandoned.
+    pub const ABANDONED: &str = "abandoned";
+    /// The session is open and older than `[source] max_age`.
+    pub const AGED: &str = "aged";
+
+    /// A reason in the words of the source.
+    #[must_use]
+    pub fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+
+    /// The words, as stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A session that the source names for cancellation, as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The session.
+    pub session_id: SessionId,
+    /// The id in the spelling of the merchant's column, so that its index serves when we look again.
+    pub source_key: String,
+    /// The merchant's own reference, where there is one.
+    pub reference_id: Option<String>,
+    /// Why it is to be canceled.
+    pub reason: Reason,
+    /// The merchant's status; none where a source query gives no such column.
+    pub source_status: Option<String>,
+    /// When the merchant created it; none where a source query gives no such column.
+    pub source_created_at: Option<DateTime<Utc>>,
+}
+
+/// The right to make one attempt on one session until the lease ends.
+///
+/// It exists in the database before it exists here: whoever holds one may send.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The random mark under which the ledger holds the session for us; one a batch.
+    pub token: Uuid,
+    /// The session.
+    pub session_id: SessionId,
+    /// The id in the spelling of the merchant's column.
+    pub source_key: String,
+    /// The number that this attempt has: 1, 2, 3 …
+    pub attempt: i32,
+    /// Counted attempts before this one, since the session was taken on or requeued.
+    pub counted: u32,
+    /// Uncounted results in a row just before this attempt.
+    pub uncounted_running: u32,
+    /// An earlier attempt can have had an effect at the provider.
+    pub may_have_had_effect: bool,
+    /// When the claim was made, by the database's clock.
+    pub claimed_at: DateTime<Utc>,
+    /// The same moment by this process's monotonic clock, read before the claim was sent: never later than the truth.
+    pub taken: Instant,
+    /// The moment by which the attempt must be over, by the monotonic clock: the lease less a margin.
+    pub deadline: Instant,
+}
+
+/// Where a session taken on stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Waiting for its next attempt.
+    Pending,
+    /// Held by a process under a lease.
+    InFlight,
+    /// The provider confirmed our cancellation.
+    Canceled,
+    /// The provider says it had ended before.
+    AlreadyTerminal,
+    /// Given up: its budget is spent, or the provider does not know it.
+    Failed,
+    /// The source no longer names it.
+    Withdrawn,
+}
+
+impl State {
+    /// Every state, in the order in which a session passes through them.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::InFlight, Self::Canceled, Self::AlreadyTerminal, Self::Failed, Self::Withdrawn];
+
+    /// The state as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InFlight => "in_flight",
+            Self::Canceled => "canceled",
+            Self::AlreadyTerminal => "already_terminal",
+            Self::Failed => "failed",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
