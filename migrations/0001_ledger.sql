@@ -37,7 +37,10 @@ CREATE TABLE geft_sweeper.sweeps (
     failed bigint NOT NULL DEFAULT 0,
     withdrawn bigint NOT NULL DEFAULT 0,
     skipped bigint NOT NULL DEFAULT 0,
-    paid_after_abandonment bigint NOT NULL DEFAULT 0
+    paid_after_abandonment bigint NOT NULL DEFAULT 0,
+    -- Of a census of the source, which not every sweep takes.
+    left_alone bigint,
+    dated_ahead bigint
 );
 CREATE INDEX sweeps_started ON geft_sweeper.sweeps (started_at);
 CREATE INDEX sweeps_running ON geft_sweeper.sweeps (instance) WHERE status = 'running';

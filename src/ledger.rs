@@ -1,1 +1,87 @@
-//! ledger
+//! The ledger: all SQL on the `geft_sweeper` schema. It holds what is to be canceled, who may send for it, and every
+//! attempt that was made.
+//!
+//! It never reads the merchant's tables and never talks to the provider. A statement that finishes work names the
+//! claim that the work belongs to, so that a late process changes nothing.
+
+mod backlog;
+mod claim;
+mod discover;
+mod processes;
+mod record;
+mod release;
+mod requeue;
+mod schema;
+mod slots;
+mod sweeps;
+mod take_over;
+
+pub use backlog::{Backlog, PaidAfterAbandonment};
+pub use discover::{NOT_OPEN_ELSEWHERE, NOT_TAKEN_ON, Progress};
+pub use processes::{Instance, Process};
+pub use record::{Recorded, Result as AttemptResult};
+pub use release::Settled;
+pub use requeue::{Requeued, Selection as RequeueSelection};
+pub use schema::{Migrated, Schema};
+pub use sweeps::{Status as SweepStatus, Sweep, Trigger};
+
+use crate::database::Database;
+
+/// A statement on the ledger failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused a statement, or did not answer.
+    #[error("the database failed while {doing}: {source}")]
+    Database {
+        /// What the statement was for.
+        doing: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the schema geft_sweeper could not be brought up to date: {0}")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The connection for migrating could not be made.
+    #[error(transparent)]
+    Connect(#[from] crate::database::Error),
+}
+
+impl Error {
+    /// Whether the database refused the values themselves: the same statement would fail again.
+    #[must_use]
+    pub fn is_about_data(&self) -> bool {
+        let Self::Database { source: sqlx::Error::Database(error), .. } = self else { return false };
+        // 22 data exception · 23 constraint · 44 check option · P0 raised by a trigger of somebody else's
+        error.code().is_some_and(|code| ["22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)))
+    }
+}
+
+/// The door to the schema, for one process.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    database: Database,
+    instance: Instance,
+    doubtful: claim::Doubtful,
+}
+
+impl Ledger {
+    /// A ledger on this database, written under this process's name.
+    #[must_use]
+    pub fn new(database: Database, instance: Instance) -> Self {
+        Self { database, instance, doubtful: claim::Doubtful::default() }
+    }
+
+    /// The name of this process.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Turns a driver's failure into ours, and sees to it that no dead connection is used again.
+    fn failed(&self, doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error + '_ {
+        move |source| {
+            self.database.note_failure(&source);
+            Error::Database { doing, source }
+        }
+    }
+}

@@ -12,6 +12,8 @@ pub mod config;
 
 pub mod session;
 
+pub mod database;
+
 pub mod source;
 
 pub mod ledger;

@@ -1,1 +1,61 @@
-//! throttle
+//! When not to send at all: what holds the whole process back, how sending starts again, and how many may be under way.
+//!
+//! It looks at answers and never at sessions' budgets; it neither sends nor stores.
+
+mod evidence;
+mod gate;
+
+pub use gate::{Entry, Gate, HeldBack, Pass, Verdict};
+
+use std::fmt;
+
+/// Why nothing is sent just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The provider asked to be left alone (429, or 503 with Retry-After).
+    RetryAfter,
+    /// No token can be had: the authorize endpoint does not answer.
+    NoToken,
+    /// The credentials are refused. A matter for the operator.
+    CredentialsRefused,
+    /// So many answers are 404 that the address must be wrong. A matter for the operator.
+    WrongAddress,
+}
+
+impl Why {
+    /// The short name in JSON and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RetryAfter => "retry_after",
+            Self::NoToken => "no_token",
+            Self::CredentialsRefused => "credentials_refused",
+            Self::WrongAddress => "wrong_address",
+        }
+    }
+
+    /// Whether only the operator can mend it, so that one attempt per cool-down finds out whether they have.
+    #[must_use]
+    pub fn is_trouble(self) -> bool {
+        matches!(self, Self::CredentialsRefused | Self::WrongAddress)
+    }
+
+    /// What it means and what to do, as a sentence without its full stop.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::RetryAfter => "the provider asked to be left alone for a while",
+            Self::NoToken => "the provider's authorize endpoint gives no token: see whether api.base_url can be reached",
+            Self::CredentialsRefused => {
+                "the provider refuses the credentials: see api.client_id and api.client_secret (or api.client_secret_file)"
+            }
+            Self::WrongAddress => "the provider answers 404 for too many sessions: see api.base_url",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,152 @@
+//! Connections to the merchant's Postgres: what every one of them is set to, and when one is thrown away.
+//!
+//! No statement on anybody's tables is found here.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+use crate::config;
+
+/// How long a free connection may be waited for.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What went wrong before a statement could be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL was accepted by the configuration and refused by the driver.
+    #[error("database.url cannot be used: {0}")]
+    Url(#[source] sqlx::Error),
+    /// The server was not reached, or refused us.
+    #[error("could not connect to the database at {place}: {source}")]
+    Connect {
+        /// Host and port, or the socket; never the password.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The server did not answer in time.
+    #[error("could not connect to the database at {place}: no answer within {} s", limit.as_secs())]
+    Silent {
+        /// Host and port, or the socket; never the password.
+        place: String,
+        /// How long we waited.
+        limit: Duration,
+    },
+}
+
+/// The merchant's database: a pool of connections, and a way to connect past it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    options: PgConnectOptions,
+    pool: PgPool,
+    statement_timeout: Duration,
+    stale: Stale,
+}
+
+/// Connections made before this moment are not used again.
+#[derive(Clone, Debug, Default)]
+struct Stale(Arc<Mutex<Option<Instant>>>);
+
+impl Stale {
+    fn mark_locked(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn covers_locked(&self, age: Duration) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() <= age)
+    }
+}
+
+impl Database {
+    /// Prepares the pool; connects to nothing yet. `name` is shown in `pg_stat_activity`.
+    pub fn new(settings: &config::Database, name: &str) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(settings.url.expose_secret())
+            .map_err(Error::Url)?
+            .application_name(name)
+            .disable_statement_logging();
+        let statement_timeout = settings.statement_timeout;
+        let stale = Stale::default();
+        let marked = stale.clone();
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(ACQUIRE_LIMIT)
+            // A ping before each use would double the round trips; a dead connection shows in the statement itself,
+            // and every statement of ours can be asked again.
+            .test_before_acquire(false)
+            .before_acquire(move |_, meta| {
+                let fresh = !marked.covers_locked(meta.age);
+                Box::pin(async move { Ok(fresh) })
+            })
+            .after_connect(move |connection, _| Box::pin(set_up(connection, statement_timeout)))
+            .connect_lazy_with(options.clone());
+        Ok(Self { options, pool, statement_timeout, stale })
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// One connection beside the pool, so that a refusal is told at once and in full.
+    pub async fn connect(&self) -> Result<PgConnection, Error> {
+        let connecting = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            set_up(&mut connection, self.statement_timeout).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(ACQUIRE_LIMIT, connecting).await {
+            Ok(result) => result.map_err(|source| Error::Connect { place: self.place(), source }),
+            Err(_) => Err(Error::Silent { place: self.place(), limit: ACQUIRE_LIMIT }),
+        }
+    }
+
+    /// Where the server is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
+        }
+    }
+
+    /// Looks at a failure: where the server behind the connection is gone, read-only or going down, no connection
+    /// made so far is used again. A pool would hand them out until their time is over.
+    pub fn note_failure(&self, failure: &sqlx::Error) {
+        if is_server_gone(failure) {
+            self.stale.mark_locked();
+        }
+    }
+}
+
+/// Whether the connections made so far are of no use after this failure.
+fn is_server_gone(failure: &sqlx::Error) -> bool {
+    match failure {
+        sqlx::Error::Io(_) => true,
+        // 25006 read only · 57P01 admin shutdown · 57P02 crash shutdown · 57P03 cannot connect now · 08xxx connection
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            matches!(code.as_ref(), "25006" | "57P01" | "57P02" | "57P03") || code.starts_with("08")
+        }),
+        _ => false,
+    }
+}
+
+/// What every connection is set to, whatever the role's defaults are: a commit that the server calls durable is durable.
+async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "SELECT set_config('synchronous_commit', 'on', false), set_config('statement_timeout', $1, false), \
+         set_config('lock_timeout', '0', false), set_config('idle_in_transaction_session_timeout', $1, false), \
+         set_config('default_transaction_isolation', 'read committed', false)",
+    )
+    .bind(statement_timeout.as_millis().to_string())
+    .persistent(false)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Claiming: a batch of due sessions becomes ours until the lease ends.
+//!
+//! The commit of a claim is the proof that its requests were meant; nothing is sent before it. No transaction stays open.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Error, Ledger};
+use crate::session::Claim;
+
+/// What is kept of a lease for writing the result down.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// A claim whose commit may or may not have been answered: its token, and when it was sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Doubtful(Arc<Mutex<Option<(Uuid, Instant)>>>);
+
+impl Doubtful {
+    fn set_locked(&self, claim: Option<(Uuid, Instant)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = claim;
+    }
+
+    fn get_locked(&self) -> Option<(Uuid, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A claimed row, as both statements of this room give it.
+struct Row {
+    session_id: Uuid,
+    source_key: String,
+    attempts: i32,
+    counted_attempts: i32,
+    uncounted_running: i32,
+    may_have_had_effect: bool,
+    claimed_at: DateTime<Utc>,
+}
+
+impl Row {
+    fn into_claim(self, token: Uuid, taken: Instant, lease: Duration) -> Claim {
+        Claim {
+            token,
+            session_id: self.session_id.into(),
+            source_key: self.source_key,
+            attempt: self.attempts,
+            counted: u32::try_from(self.counted_attempts).unwrap_or_default(),
+            uncounted_running: u32::try_from(self.uncounted_running).unwrap_or_default(),
+            may_have_had_effect: self.may_have_had_effect,
+            claimed_at: self.claimed_at,
+            taken,
+            deadline: taken + lease.saturating_sub(MARGIN),
+        }
+    }
+}
+
+impl Ledger {
+    /// Claims at most `limit` due sessions, oldest due first. Rows that another process holds are passed over.
+    ///
+    /// After a failure it is not known whether the claim was committed: the next call reads it back by its token first.
+    pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Claim>, Error> {
+        if let Some((token, taken)) = self.doubtful.get_locked() {
+            let claims = self.read_back(token, taken, lease).await?;
+            self.doubtful.set_locked(None);
+            if !claims.is_empty() {
+                return Ok(claims);
+            }
+        }
+        let token = Uuid::new_v4();
+        let taken = Instant::now();
+        self.doubtful.set_locked(Some((token, taken)));
+        let rows = sqlx::query_as!(
+            Row,
+            r#"/* geft-sweeper ledger.claim */
+               WITH due AS (
+                   SELECT session_id FROM geft_sweeper.cancellations
+                    WHERE state = 'pending' AND next_attempt_at <= now()
+                    ORDER BY next_attempt_at, session_id
+                    LIMIT $1
+                    FOR UPDATE SKIP LOCKED)
+               UPDATE geft_sweeper.cancellations claimed
+                  SET state = 'in_flight', attempts = attempts + 1, claim = $2, claimed_by = $3,
+                      claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $4::float8 * interval '1 second'
+                 FROM due WHERE claimed.session_id = due.session_id
+               RETURNING claimed.session_id, source_key, attempts, counted_attempts, uncounted_running,
+                         may_have_had_effect, claimed_at AS "claimed_at!""#,
+            i64::from(limit),
+            token,
+            self.instance.name(),
+            lease.as_secs_f64(),
+        )
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(self.failed("claiming sessions"))?;
+        self.doubtful.set_locked(None);
+        Ok(rows.into_iter().map(|row| row.into_claim(token, taken, lease)).collect())
+    }
+
+    async fn read_back(&self, token: Uuid, taken: Instant, lease: Duration) -> Result<Vec<Claim>, Error> {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"/* geft-sweeper ledger.read_back */
+               SELECT session_id, source_key, attempts, counted_attempts, uncounted_running, may_have_had_effect,
+                      claimed_at AS "claimed_at!"
+                 FROM geft_sweeper.cancellations WHERE state = 'in_flight' AND claim = $1"#,
+            token,
+        )
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(self.failed("reading a claim back"))?;
+        Ok(rows.into_iter().map(|row| row.into_claim(token, taken, lease)).collect())
+    }
+
+    /// How long until the next session is due or the next lease ends; none where nothing is open. Zero: now.
+    pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
+        let seconds = sqlx::query_scalar!(
+            "/* geft-sweeper ledger.next_due */
+             SELECT extract(epoch FROM least(
+                 (SELECT min(next_attempt_at) FROM geft_sweeper.cancellations WHERE state = 'pending'),
+                 (SELECT min(lease_until) FROM geft_sweeper.cancellations WHERE state = 'in_flight')
+             ) - clock_timestamp())::float8"
+        )
+        .fetch_one(self.database.pool())
+        .await
+        .map_err(self.failed("asking when the next session is due"))?;
+        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+    }
+}

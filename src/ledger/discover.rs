@@ -1,0 +1,167 @@
+//! Taking sessions on: new candidates become rows, withdrawn ones become pending again, known ones are passed over.
+//!
+//! It never decides what a candidate is.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Error, Ledger};
+use crate::session::Candidate;
+
+/// A condition for the source's statement, true for a session that is not taken on. `{session_id}` stands for the
+/// session's id there.
+pub const NOT_TAKEN_ON: &str = "NOT EXISTS (SELECT FROM geft_sweeper.cancellations known \
+     WHERE known.session_id = {session_id} AND known.state <> 'withdrawn')";
+
+/// The same, but also true for a session that waits for its next attempt: what a sweep would send for now.
+pub const NOT_OPEN_ELSEWHERE: &str = "NOT EXISTS (SELECT FROM geft_sweeper.cancellations known \
+     WHERE known.session_id = {session_id} AND known.state NOT IN ('withdrawn', 'pending'))";
+
+/// How far discovery has read a source that tells when its rows changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Everything changed before this moment has been seen, by the database's clock.
+    pub changes_read_to: DateTime<Utc>,
+    /// How long ago the last full pass was begun, in seconds.
+    pub full_pass_age_s: f64,
+}
+
+impl Ledger {
+    /// Locks discovery for the transaction on this connection, and gives the moment at which the transaction began;
+    /// none where another process discovers just now.
+    pub async fn try_lock_discovery(&self, transaction: &mut PgConnection) -> Result<Option<DateTime<Utc>>, Error> {
+        let row = sqlx::query!(
+            r#"/* geft-sweeper ledger.lock_discovery */
+               SELECT pg_try_advisory_xact_lock(hashtext('geft_sweeper.discovery')) AS "locked!", now() AS "now!""#
+        )
+        .fetch_one(transaction)
+        .await
+        .map_err(self.failed("locking discovery"))?;
+        Ok(row.locked.then_some(row.now))
+    }
+
+    /// Takes candidates on and tells how many were new. They must be distinct and ordered by id, so that two
+    /// processes cannot wait for each other.
+    pub async fn take_on(&self, sweep: Uuid, candidates: &[Candidate]) -> Result<u64, Error> {
+        let mut columns = Columns::default();
+        for candidate in candidates {
+            columns.push(candidate);
+        }
+        let taken = sqlx::query!(
+            r#"/* geft-sweeper ledger.take_on */
+               WITH taken AS (
+                   INSERT INTO geft_sweeper.cancellations AS known
+                       (session_id, source_key, reference_id, reason, source_status, source_created_at, sweep_id, next_attempt_at)
+                   SELECT candidate.*, $7::uuid, now()
+                     FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[]) AS candidate
+                   ON CONFLICT (session_id) DO UPDATE SET
+                       source_key = excluded.source_key, reference_id = excluded.reference_id, reason = excluded.reason,
+                       source_status = excluded.source_status, source_created_at = excluded.source_created_at,
+                       sweep_id = excluded.sweep_id, state = 'pending', next_attempt_at = excluded.next_attempt_at,
+                       counted_attempts = 0, uncounted_running = 0, discovered_at = clock_timestamp(), finished_at = NULL
+                   WHERE known.state = 'withdrawn'
+                   RETURNING 1)
+               , tallied AS (
+                   UPDATE geft_sweeper.sweeps SET discovered = discovered + (SELECT count(*) FROM taken) WHERE id = $7)
+               SELECT count(*) AS "count!" FROM taken"#,
+            &columns.session_ids,
+            &columns.source_keys,
+            &columns.reference_ids as &[Option<String>],
+            &columns.reasons,
+            &columns.statuses as &[Option<String>],
+            &columns.created as &[Option<DateTime<Utc>>],
+            sweep,
+        )
+        .fetch_one(self.database.pool())
+        .await
+        .map_err(self.failed("taking sessions on"))?;
+        Ok(u64::try_from(taken.count).unwrap_or_default())
+    }
+
+    /// Adds to the sweep's count of source rows that could not be used.
+    pub async fn count_skipped(&self, sweep: Uuid, skipped: u64) -> Result<(), Error> {
+        sqlx::query!(
+            "/* geft-sweeper ledger.count_skipped */ UPDATE geft_sweeper.sweeps SET skipped = skipped + $2 WHERE id = $1",
+            sweep,
+            i64::try_from(skipped).unwrap_or(i64::MAX),
+        )
+        .execute(self.database.pool())
+        .await
+        .map_err(self.failed("counting skipped rows"))?;
+        Ok(())
+    }
+
+    /// How far this source has been read; none where it never was under these settings.
+    pub async fn discovery_progress(&self, fingerprint: &str) -> Result<Option<Progress>, Error> {
+        sqlx::query_as!(
+            Progress,
+            r#"/* geft-sweeper ledger.discovery_progress */
+               SELECT changes_read_to, extract(epoch FROM now() - full_pass_at)::float8 AS "full_pass_age_s!"
+                 FROM geft_sweeper.discovery WHERE fingerprint = $1"#,
+            fingerprint,
+        )
+        .fetch_optional(self.database.pool())
+        .await
+        .map_err(self.failed("reading how far discovery is"))
+    }
+
+    /// Notes what a census of the source found: rows whose status nobody mapped, and rows dated in the future.
+    pub async fn note_census(&self, sweep: Uuid, left_alone: u64, dated_ahead: u64) -> Result<(), Error> {
+        sqlx::query!(
+            "/* geft-sweeper ledger.note_census */
+             UPDATE geft_sweeper.sweeps SET left_alone = $2, dated_ahead = $3 WHERE id = $1",
+            sweep,
+            i64::try_from(left_alone).unwrap_or(i64::MAX),
+            i64::try_from(dated_ahead).unwrap_or(i64::MAX),
+        )
+        .execute(self.database.pool())
+        .await
+        .map_err(self.failed("noting the census of the source"))?;
+        Ok(())
+    }
+
+    /// Notes that everything changed before `read_to` has been read.
+    pub async fn note_discovery(
+        &self,
+        fingerprint: &str,
+        read_to: DateTime<Utc>,
+        full_pass: bool,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "/* geft-sweeper ledger.note_discovery */
+             INSERT INTO geft_sweeper.discovery AS known (fingerprint, changes_read_to, full_pass_at) VALUES ($1, $2, $2)
+             ON CONFLICT (fingerprint) DO UPDATE SET changes_read_to = excluded.changes_read_to,
+                 full_pass_at = CASE WHEN $3 THEN excluded.full_pass_at ELSE known.full_pass_at END",
+            fingerprint,
+            read_to,
+            full_pass,
+        )
+        .execute(self.database.pool())
+        .await
+        .map_err(self.failed("noting how far discovery is"))?;
+        Ok(())
+    }
+}
+
+/// A page of candidates as the arrays that one statement takes.
+#[derive(Default)]
+struct Columns {
+    session_ids: Vec<Uuid>,
+    source_keys: Vec<String>,
+    reference_ids: Vec<Option<String>>,
+    reasons: Vec<String>,
+    statuses: Vec<Option<String>>,
+    created: Vec<Option<DateTime<Utc>>>,
+}
+
+impl Columns {
+    fn push(&mut self, candidate: &Candidate) {
+        self.session_ids.push(candidate.session_id.uuid());
+        self.source_keys.push(candidate.source_key.clone());
+        self.reference_ids.push(candidate.reference_id.clone());
+        self.reasons.push(candidate.reason.as_str().to_owned());
+        self.statuses.push(candidate.source_status.clone());
+        self.created.push(candidate.source_created_at);
+    }
+}

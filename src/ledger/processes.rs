@@ -1,0 +1,116 @@
+//! Processes: who is alive, and what holds each one's sending back. For people, and for closing the sweeps of the dead.
+//!
+//! No lease depends on it: sessions are taken over by their lease alone.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Error, Ledger};
+
+/// The name of one process: random, so that a host name that comes back after a restart is somebody new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    name: String,
+    host: String,
+}
+
+impl Instance {
+    /// A new name. The host is only for people.
+    #[must_use]
+    pub fn new(host: &str) -> Self {
+        let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).take(32).collect();
+        let random = Uuid::new_v4().simple().to_string();
+        let (short, _) = random.split_at(12);
+        Self { name: format!("{host}/{short}"), host }
+    }
+
+    /// The name, as stored; at most 45 characters.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the process calls itself towards the database: at most 63 characters, so that it is never cut.
+    #[must_use]
+    pub fn application_name(&self) -> String {
+        format!("geft-sweeper {}", self.name)
+    }
+}
+
+/// A process that is alive.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    /// Its name.
+    pub instance: String,
+    /// `run` or `sweep`.
+    pub command: String,
+    /// Its program's version.
+    pub version: String,
+    /// Its process id on its host.
+    pub pid: i64,
+    /// What holds its sending back; none where nothing does.
+    pub held_back_by: Option<String>,
+    /// Until when, where that is known.
+    pub held_back_until: Option<DateTime<Utc>>,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it last showed itself.
+    pub seen_at: DateTime<Utc>,
+}
+
+impl Ledger {
+    /// Shows that this process is alive and what holds it back, and forgets those that were last seen a day ago.
+    pub async fn show_alive(&self, command: &str, held_back: Option<(&str, Duration)>) -> Result<(), Error> {
+        sqlx::query!(
+            "/* geft-sweeper ledger.show_alive */
+             WITH forgotten AS (DELETE FROM geft_sweeper.processes WHERE seen_at < now() - interval '1 day' AND instance <> $1)
+             INSERT INTO geft_sweeper.processes AS known
+                 (instance, host, pid, command, version, held_back_by, held_back_until)
+             VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7::float8 * interval '1 second')
+             ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp(),
+                 held_back_by = excluded.held_back_by, held_back_until = excluded.held_back_until",
+            self.instance.name,
+            self.instance.host,
+            i64::from(std::process::id()),
+            command,
+            env!("CARGO_PKG_VERSION"),
+            held_back.map(|(reason, _)| reason),
+            held_back.map(|(_, left)| left.as_secs_f64()),
+        )
+        .execute(self.database.pool())
+        .await
+        .map_err(self.failed("showing that this process is alive"))?;
+        Ok(())
+    }
+
+    /// Takes this process off the list: it ends in good order.
+    pub async fn say_goodbye(&self) -> Result<(), Error> {
+        sqlx::query!(
+            "/* geft-sweeper ledger.say_goodbye */ DELETE FROM geft_sweeper.processes WHERE instance = $1",
+            self.instance.name
+        )
+        .execute(self.database.pool())
+        .await
+        .map_err(self.failed("taking this process off the list"))?;
+        Ok(())
+    }
+
+    /// The processes alive: seen within a minute, and still connected.
+    pub async fn processes(&self) -> Result<Vec<Process>, Error> {
+        sqlx::query_as!(
+            Process,
+            "/* geft-sweeper ledger.processes */
+             SELECT instance, command, version, pid, held_back_by, held_back_until, started_at, seen_at
+               FROM geft_sweeper.processes p
+              WHERE seen_at > now() - interval '1 minute'
+                AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = 'geft-sweeper ' || p.instance)
+              ORDER BY started_at, instance"
+        )
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(self.failed("reading the processes"))
+    }
+}

@@ -1,0 +1,93 @@
+//! Giving claims back, and ending sessions for which no request was sent.
+//!
+//! Only the holder of the claim does either. No attempt was begun, so there is no audit row and no gap in the numbers.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Error, Ledger};
+use crate::outcome::Said;
+use crate::session::{Claim, State};
+
+/// A session that ends, or waits, without a cancel request.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The claim under which it is held.
+    pub claim: Claim,
+    /// `Withdrawn`, `AlreadyTerminal` or `Failed`.
+    pub state: State,
+    /// What the provider said when it was asked.
+    pub said: Said,
+}
+
+impl Ledger {
+    /// Gives claimed sessions back, each due when it was due before, or `pause` from now where one is given.
+    /// Returns how many were still ours.
+    pub async fn release(&self, claims: &[Claim], pause: Option<Duration>) -> Result<u64, Error> {
+        let (ids, tokens) = keys(claims);
+        let done = sqlx::query!(
+            "/* geft-sweeper ledger.release */
+             UPDATE geft_sweeper.cancellations c
+                SET state = 'pending', attempts = attempts - 1,
+                    next_attempt_at = coalesce(clock_timestamp() + $3::float8 * interval '1 second', next_attempt_at),
+                    claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
+               FROM UNNEST($1::uuid[], $2::uuid[]) AS ours(session_id, claim)
+              WHERE c.session_id = ours.session_id AND c.claim = ours.claim AND c.state = 'in_flight'",
+            &ids,
+            &tokens,
+            pause.map(|pause| pause.as_secs_f64()),
+        )
+        .execute(self.database.pool())
+        .await
+        .map_err(self.failed("giving sessions back"))?;
+        Ok(done.rows_affected())
+    }
+
+    /// Ends claimed sessions for which no cancel request was sent. Returns the sessions that were still ours.
+    pub async fn settle(&self, sweep: Option<Uuid>, settled: &[Settled]) -> Result<Vec<Uuid>, Error> {
+        let claims: Vec<Claim> = settled.iter().map(|one| one.claim.clone()).collect();
+        let (ids, tokens) = keys(&claims);
+        let states: Vec<String> = settled.iter().map(|one| one.state.as_str().to_owned()).collect();
+        let texts = |text: fn(&Said) -> &Option<String>| -> Vec<Option<String>> {
+            settled.iter().map(|one| text(&one.said).clone()).collect()
+        };
+        sqlx::query_scalar!(
+            r#"/* geft-sweeper ledger.settle */
+               WITH ended AS (
+                   UPDATE geft_sweeper.cancellations c
+                      SET state = ours.state, attempts = attempts - 1, next_attempt_at = NULL, finished_at = clock_timestamp(),
+                          session_status = coalesce(ours.session_status, c.session_status),
+                          status_details = CASE WHEN ours.session_status IS NULL THEN c.status_details ELSE ours.status_details END,
+                          amount = coalesce(ours.amount::numeric, c.amount),
+                          claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
+                     FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
+                          AS ours(session_id, claim, state, session_status, status_details, amount)
+                    WHERE c.session_id = ours.session_id AND c.claim = ours.claim AND c.state = 'in_flight'
+                   RETURNING c.session_id, c.state, c.session_status),
+               tallied AS (
+                   UPDATE geft_sweeper.sweeps
+                      SET withdrawn = withdrawn + (SELECT count(*) FROM ended WHERE state = 'withdrawn'),
+                          already_terminal = already_terminal + (SELECT count(*) FROM ended WHERE state = 'already_terminal'),
+                          failed = failed + (SELECT count(*) FROM ended WHERE state = 'failed'),
+                          paid_after_abandonment = paid_after_abandonment + (SELECT count(*) FROM ended
+                              WHERE state = 'already_terminal' AND lower(session_status) = 'completed')
+                    WHERE id = $7)
+               SELECT session_id FROM ended"#,
+            &ids,
+            &tokens,
+            &states,
+            &texts(|said| &said.session_status) as &[Option<String>],
+            &texts(|said| &said.status_details) as &[Option<String>],
+            &texts(|said| &said.amount) as &[Option<String>],
+            sweep,
+        )
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(self.failed("ending sessions without a request"))
+    }
+}
+
+fn keys(claims: &[Claim]) -> (Vec<Uuid>, Vec<Uuid>) {
+    claims.iter().map(|claim| (claim.session_id.uuid(), claim.token)).unzip()
+}

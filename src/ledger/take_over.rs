@@ -1,0 +1,104 @@
+//! Taking over: a lease that ran out belongs to nobody, and its attempt gets the row that its process did not write.
+//!
+//! It is decided by the lease alone, never by whether somebody looks dead.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Error, Ledger};
+use crate::backoff::Policy;
+use crate::outcome::{Circumstances, Disposition, Outcome, disposition};
+
+/// What the audit row says of an attempt whose process is gone.
+const EXPLANATION: &str = "the process that held the session did not write a result before its lease ended";
+
+struct Expired {
+    session_id: Uuid,
+    counted_attempts: i32,
+}
+
+impl Ledger {
+    /// Gives at most `limit` sessions whose lease ran out back to everybody, with an `interrupted` row for each, and
+    /// tells how many there were.
+    ///
+    /// A session whose budget is spent by it becomes due at once: its last claim asks for its status and ends it.
+    pub async fn take_over(&self, sweep: Option<Uuid>, limit: u32, policy: &Policy) -> Result<u64, Error> {
+        let doing = "taking over sessions whose lease ran out";
+        let mut transaction = self.database.pool().begin().await.map_err(self.failed(doing))?;
+        // Locks: these rows, until the end of the transaction, and only those that nobody else has locked.
+        let expired = sqlx::query_as!(
+            Expired,
+            "/* geft-sweeper ledger.expired */
+             SELECT session_id, counted_attempts FROM geft_sweeper.cancellations
+              WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED",
+            i64::from(limit),
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(self.failed(doing))?;
+        if expired.is_empty() {
+            return Ok(0);
+        }
+        let taken = write(&mut transaction, sweep, &expired, policy).await.map_err(self.failed(doing))?;
+        transaction.commit().await.map_err(self.failed(doing))?;
+        Ok(taken)
+    }
+}
+
+async fn write(
+    transaction: &mut PgConnection,
+    sweep: Option<Uuid>,
+    expired: &[Expired],
+    policy: &Policy,
+) -> Result<u64, sqlx::Error> {
+    let ids: Vec<Uuid> = expired.iter().map(|row| row.session_id).collect();
+    let pauses: Vec<Option<f64>> = expired.iter().map(|row| pause(row, policy)).collect();
+    let rows = sqlx::query_scalar!(
+        r#"/* geft-sweeper ledger.take_over */
+           WITH held AS MATERIALIZED (
+               SELECT c.session_id, c.reference_id, c.attempts, c.reason, c.sweep_id, c.claimed_by, c.claimed_at,
+                      clock_timestamp() AS ended, clock_timestamp() + e.pause * interval '1 second' AS again
+                 FROM UNNEST($1::uuid[], $2::float8[]) AS e(session_id, pause)
+                 JOIN geft_sweeper.cancellations c USING (session_id)),
+           given_back AS (
+               UPDATE geft_sweeper.cancellations c
+                  SET state = 'pending', next_attempt_at = coalesce(held.again, held.ended), last_outcome = 'interrupted',
+                      counted_attempts = counted_attempts + 1, uncounted_running = 0, may_have_had_effect = true,
+                      claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
+                 FROM held WHERE c.session_id = held.session_id),
+           audited AS (
+               INSERT INTO geft_sweeper.cancel_attempts
+                   (session_id, reference_id, attempt, reason, sweep_id, instance, started_at, finished_at, outcome, error, next_attempt_at)
+               SELECT session_id, reference_id, attempts, reason, sweep_id, claimed_by, claimed_at, ended, 'interrupted', $3, again
+                 FROM held
+               RETURNING next_attempt_at),
+           tallied AS (
+               UPDATE geft_sweeper.sweeps
+                  SET retried = retried + (SELECT count(*) FROM audited WHERE next_attempt_at IS NOT NULL) WHERE id = $4)
+           SELECT count(*) AS "count!" FROM audited"#,
+        &ids,
+        &pauses as &[Option<f64>],
+        EXPLANATION,
+        sweep,
+    )
+    .fetch_one(transaction)
+    .await?;
+    Ok(u64::try_from(rows).unwrap_or_default())
+}
+
+/// The pause in seconds; none where the budget is spent.
+fn pause(row: &Expired, policy: &Policy) -> Option<f64> {
+    let counted = u32::try_from(row.counted_attempts).unwrap_or_default();
+    let circumstances = Circumstances {
+        counted,
+        max_attempts: policy.max_attempts(),
+        backoff: policy.pause(counted),
+        retry_after: None,
+        uncounted_running: 0,
+        probe: false,
+    };
+    match disposition(Outcome::Interrupted, circumstances) {
+        Disposition::Retry { after, .. } => Some(after.as_secs_f64()),
+        Disposition::Done(_) | Disposition::Failed => None,
+    }
+}
