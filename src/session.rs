@@ -104,7 +104,7 @@ pub struct Claim {
     /// When the claim was made, by the database's clock.
     pub claimed_at: DateTime<Utc>,
     /// The same moment by this process's monotonic clock, read before the claim was sent: never later than the truth.
-    pub taken: Instant,
+    pub asked_at: Instant,
     /// The moment by which the attempt must be over, by the monotonic clock: the lease less a margin.
     pub deadline: Instant,
 }

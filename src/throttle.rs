@@ -45,7 +45,9 @@ impl Why {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::RetryAfter => "the provider asked to be left alone for a while",
-            Self::NoToken => "the provider's authorize endpoint gives no token: see whether api.base_url can be reached",
+            Self::NoToken => {
+                "the provider's authorize endpoint gives no token: see whether api.base_url can be reached"
+            }
             Self::CredentialsRefused => {
                 "the provider refuses the credentials: see api.client_id and api.client_secret (or api.client_secret_file)"
             }
@@ -59,3 +61,6 @@ impl fmt::Display for Why {
         formatter.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests;

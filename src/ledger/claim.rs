@@ -40,7 +40,7 @@ struct Row {
 }
 
 impl Row {
-    fn into_claim(self, token: Uuid, taken: Instant, lease: Duration) -> Claim {
+    fn into_claim(self, token: Uuid, asked_at: Instant, lease: Duration) -> Claim {
         Claim {
             token,
             session_id: self.session_id.into(),
@@ -50,8 +50,8 @@ impl Row {
             uncounted_running: u32::try_from(self.uncounted_running).unwrap_or_default(),
             may_have_had_effect: self.may_have_had_effect,
             claimed_at: self.claimed_at,
-            taken,
-            deadline: taken + lease.saturating_sub(MARGIN),
+            asked_at,
+            deadline: asked_at + lease.saturating_sub(MARGIN),
         }
     }
 }
@@ -61,16 +61,16 @@ impl Ledger {
     ///
     /// After a failure it is not known whether the claim was committed: the next call reads it back by its token first.
     pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Claim>, Error> {
-        if let Some((token, taken)) = self.doubtful.get_locked() {
-            let claims = self.read_back(token, taken, lease).await?;
+        if let Some((token, asked_at)) = self.doubtful.get_locked() {
+            let claims = self.read_back(token, asked_at, lease).await?;
             self.doubtful.set_locked(None);
             if !claims.is_empty() {
                 return Ok(claims);
             }
         }
         let token = Uuid::new_v4();
-        let taken = Instant::now();
-        self.doubtful.set_locked(Some((token, taken)));
+        let asked_at = Instant::now();
+        self.doubtful.set_locked(Some((token, asked_at)));
         let rows = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.claim */
@@ -95,10 +95,10 @@ impl Ledger {
         .await
         .map_err(self.failed("claiming sessions"))?;
         self.doubtful.set_locked(None);
-        Ok(rows.into_iter().map(|row| row.into_claim(token, taken, lease)).collect())
+        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, lease)).collect())
     }
 
-    async fn read_back(&self, token: Uuid, taken: Instant, lease: Duration) -> Result<Vec<Claim>, Error> {
+    async fn read_back(&self, token: Uuid, asked_at: Instant, lease: Duration) -> Result<Vec<Claim>, Error> {
         let rows = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.read_back */
@@ -110,7 +110,7 @@ impl Ledger {
         .fetch_all(self.database.pool())
         .await
         .map_err(self.failed("reading a claim back"))?;
-        Ok(rows.into_iter().map(|row| row.into_claim(token, taken, lease)).collect())
+        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, lease)).collect())
     }
 
     /// How long until the next session is due or the next lease ends; none where nothing is open. Zero: now.

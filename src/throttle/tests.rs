@@ -1,0 +1,139 @@
+//! The promises of the gate, without a network.
+
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use uuid::Uuid;
+
+use super::*;
+use crate::outcome::{Attempt, Outcome, Said};
+use crate::session::SessionId;
+
+const EXPECTED: Duration = Duration::from_secs(1);
+
+pub(super) fn attempt(outcome: Outcome, code: u16, fresh_token: bool) -> Attempt {
+    let now = Instant::now();
+    Attempt {
+        outcome,
+        http_status: Some(code),
+        said: Said::default(),
+        error: None,
+        retry_after: None,
+        fresh_token,
+        started: now,
+        finished: now,
+    }
+}
+
+fn session() -> SessionId {
+    Uuid::new_v4().into()
+}
+
+fn pass(gate: &Gate) -> Option<Pass<'_>> {
+    match gate.enter().now_or_never() {
+        Some(Entry::Passed(pass)) => Some(pass),
+        _ => None,
+    }
+}
+
+fn canceled() -> Attempt {
+    attempt(Outcome::Canceled, 200, false)
+}
+
+fn rate_limited(seconds: u64) -> Attempt {
+    Attempt { retry_after: Some(Duration::from_secs(seconds)), ..attempt(Outcome::RateLimited, 429, false) }
+}
+
+#[test]
+fn no_more_pass_than_may_be_under_way() {
+    let gate = Gate::new(2, EXPECTED);
+    let first = pass(&gate);
+    let second = pass(&gate);
+    assert!(first.is_some() && second.is_some());
+    assert!(pass(&gate).is_none());
+    drop(first);
+    assert!(pass(&gate).is_some());
+}
+
+#[test]
+fn a_retry_after_holds_everything_back_and_is_told_once() {
+    let gate = Gate::new(8, EXPECTED);
+    let (one, two) = (pass(&gate).unwrap(), pass(&gate).unwrap());
+    assert_eq!(gate.observe(&one, session(), &rate_limited(30)).closed, Some(Why::RetryAfter));
+    assert_eq!(gate.observe(&two, session(), &rate_limited(60)).closed, None);
+    drop((one, two));
+    assert!(matches!(gate.enter().now_or_never(), Some(Entry::Held(held)) if held.why == Why::RetryAfter));
+    let left = gate.held_back().unwrap().until - Instant::now();
+    assert!(left > Duration::from_secs(55), "the longer one counts: {left:?}");
+}
+
+#[test]
+fn after_a_hold_sending_starts_with_one_and_doubles_with_each_success() {
+    let gate = Gate::new(8, EXPECTED);
+    let first = pass(&gate).unwrap();
+    gate.observe(&first, session(), &rate_limited(0));
+    drop(first);
+    gate.end_hold_for_test();
+    for window in [1_usize, 2, 4, 8, 8] {
+        let mut passes = Vec::new();
+        while let Some(pass) = pass(&gate) {
+            passes.push(pass);
+        }
+        assert_eq!(passes.len(), window);
+        gate.observe(&passes[0], session(), &canceled());
+    }
+}
+
+#[test]
+fn in_trouble_one_attempt_per_cool_down_finds_out() {
+    let gate = Gate::new(8, EXPECTED);
+    let refused = attempt(Outcome::Unauthorized, 401, true);
+    let passes: Vec<_> = (0..3).map(|_| pass(&gate).unwrap()).collect();
+    let verdicts: Vec<_> = passes.iter().map(|pass| gate.observe(pass, session(), &refused).closed).collect();
+    assert_eq!(verdicts, [None, None, Some(Why::CredentialsRefused)]);
+    drop(passes);
+    assert!(pass(&gate).is_none());
+    gate.end_hold_for_test();
+    let probe = pass(&gate).unwrap();
+    assert!(probe.probe);
+    assert!(pass(&gate).is_none(), "one attempt only");
+    gate.observe(&probe, session(), &refused);
+    drop(probe);
+    assert!(pass(&gate).is_none(), "another cool-down");
+    gate.end_hold_for_test();
+    let probe = pass(&gate).unwrap();
+    assert_eq!(gate.observe(&probe, session(), &canceled()).opened, Some(Why::CredentialsRefused));
+    drop(probe);
+    assert!(!pass(&gate).unwrap().probe);
+}
+
+#[test]
+fn stragglers_do_not_lengthen_the_cool_down() {
+    let gate = Gate::new(8, EXPECTED);
+    gate.hold(Why::CredentialsRefused, None);
+    let first = gate.held_back().unwrap();
+    for _ in 0..10 {
+        gate.hold(Why::CredentialsRefused, None);
+    }
+    assert_eq!(gate.held_back().unwrap(), first);
+}
+
+#[test]
+fn a_hold_without_a_stated_time_grows() {
+    let gate = Gate::new(8, EXPECTED);
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        gate.hold(Why::NoToken, None);
+        pauses.push((gate.held_back().unwrap().until - Instant::now()).as_secs_f64().round());
+        gate.end_hold_for_test();
+    }
+    assert_eq!(pauses, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+}
+
+#[test]
+fn no_more_is_claimed_than_can_be_sent_in_time() {
+    let gate = Gate::new(32, Duration::from_secs(10));
+    assert_eq!(gate.worth_claiming(Duration::from_secs(15)), 48);
+    assert_eq!(gate.worth_claiming(Duration::from_secs(3_600)), 64);
+    assert_eq!(gate.worth_claiming(Duration::from_millis(1)), 1);
+}
