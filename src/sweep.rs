@@ -1,1 +1,224 @@
-//! sweep
+//! The conductor: it alone carries values from one stage to the next.
+//!
+//! A sweep takes no input but the database: what set it off only wakes it. A retry is a row with a later time, never a
+//! sleep in memory.
+
+mod attempt;
+mod discovery;
+mod progress;
+mod recorder;
+mod telling;
+mod work;
+
+pub use discovery::DryRun;
+pub use progress::{Counts, Phase, Progress};
+pub use work::End;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::backoff::Policy;
+use crate::config::Config;
+use crate::database::Database;
+use crate::geft::Client;
+use crate::ledger::{Ledger, Sweep, SweepStatus, Trigger};
+use crate::pace::Pace;
+use crate::source::Source;
+use crate::throttle::{Gate, HeldBack, Why};
+use crate::{config, geft, ledger, source};
+use recorder::Recorder;
+
+/// How long the command `sweep` waits for a token that is slow to come, even without `--wait`.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A sweep could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// The merchant's table.
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    /// The client could not be built.
+    #[error(transparent)]
+    Client(#[from] geft::Error),
+    /// The database failed between statements.
+    #[error("the database failed while {doing}: {source}")]
+    Database {
+        /// What for.
+        doing: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// What a dry run found could not be written out.
+    #[error("the result could not be written out: {0}")]
+    Output(#[source] std::io::Error),
+    /// Results could not be written before the process had to end. They are in the log in full.
+    #[error(
+        "{0} results could not be written to the database before the end; their sessions' leases take care of them"
+    )]
+    Unwritten(u64),
+}
+
+/// How a sweep ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its row.
+    pub sweep: Sweep,
+    /// Why it was cut short, as a sentence; none where it ran to its end.
+    pub cut_short: Option<String>,
+    /// What holds sending back at its end.
+    pub held_back: Option<HeldBack>,
+}
+
+/// The conductor of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Sweeper {
+    shared: Arc<Shared>,
+}
+
+/// What the stages of one process share.
+struct Shared {
+    settings: config::Source,
+    lease: Duration,
+    per_second: Option<f64>,
+    database: Database,
+    ledger: Ledger,
+    client: Client,
+    gate: Gate,
+    policy: Policy,
+    recorder: Recorder,
+    /// The merchant's table as it was last inspected.
+    source: Mutex<Option<Arc<Source>>>,
+    /// When the source's statuses were last counted.
+    census: Mutex<Option<Instant>>,
+    /// The sweep that results are counted for: the latest of this process.
+    current: Arc<Mutex<Option<Uuid>>>,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+}
+
+impl Sweeper {
+    /// Wires the stages; connects to nothing yet.
+    pub fn new(config: &Config, database: Database, ledger: Ledger, stop: CancellationToken) -> Result<Self, Error> {
+        telling::register();
+        let pace = share_pace(&ledger, config.api.max_requests_per_second);
+        let client = Client::new(&config.api, pace)?;
+        let current = Arc::new(Mutex::new(None));
+        let progress = Arc::new(Progress::default());
+        let recorder = Recorder::start(ledger.clone(), Arc::clone(&current), Arc::clone(&progress), stop.clone());
+        let shared = Shared {
+            settings: config.source.clone(),
+            lease: config.retry.lease,
+            per_second: config.api.max_requests_per_second,
+            database,
+            ledger,
+            client,
+            gate: Gate::new(config.api.max_in_flight, config.api.timeout),
+            policy: Policy::new(config.retry.clone()),
+            recorder,
+            source: Mutex::new(None),
+            census: Mutex::new(None),
+            current,
+            progress,
+            stop,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The counts of what this process does, as it does it.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.shared.progress
+    }
+
+    /// What holds sending back; it may be over already, but nothing has been sent since.
+    #[must_use]
+    pub fn held_back(&self) -> Option<HeldBack> {
+        self.shared.gate.held_back()
+    }
+
+    /// One sweep: discovers, then works until nothing is due, waiting at most `wait` for what falls due later.
+    ///
+    /// Its row is closed in any case, as far as the database allows.
+    pub async fn sweep(&self, trigger: Trigger, wait: Duration) -> Result<Ended, Error> {
+        let shared = &self.shared;
+        let id = shared.ledger.open_sweep(trigger).await?;
+        *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
+        let worked = async {
+            shared.discover(id, trigger).await?;
+            self.work_until_done(Instant::now() + wait).await
+        }
+        .await;
+        let cut_short = match &worked {
+            Ok(End::Stopped) => Some("asked to stop".to_owned()),
+            Ok(End::Held(held)) if held.why != Why::RetryAfter => Some(held.why.sentence().to_owned()),
+            Ok(End::Held(_) | End::Idle) => {
+                shared.gate.refused_from_the_start().then(|| Why::CredentialsRefused.sentence().to_owned())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let status = if cut_short.is_some() { SweepStatus::Stopped } else { SweepStatus::Finished };
+        let closed = shared.ledger.close_sweep(id, status, cut_short.as_deref()).await;
+        let end = worked?;
+        let sweep = closed?;
+        telling::sweep_ended(&sweep);
+        let held_back = if let End::Held(held) = end { Some(held) } else { None };
+        Ok(Ended { sweep, cut_short, held_back })
+    }
+
+    /// Works on what is due now, and returns when nothing is.
+    pub async fn work(&self) -> Result<End, Error> {
+        self.shared.work().await
+    }
+
+    /// How long until something is due; none where nothing is open.
+    pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
+        Ok(self.shared.ledger.next_due().await?)
+    }
+
+    /// Works, and waits for what falls due or is held back until `limit`.
+    async fn work_until_done(&self, limit: Instant) -> Result<End, Error> {
+        let shared = &self.shared;
+        let patience = Instant::now() + TOKEN_PATIENCE;
+        loop {
+            let end = shared.work().await?;
+            let next = match end {
+                End::Stopped => return Ok(end),
+                End::Held(held) => {
+                    let limit = if held.why == Why::NoToken { limit.max(patience) } else { limit };
+                    (!held.why.is_trouble() && held.until <= limit).then_some(held.until)
+                }
+                End::Idle => {
+                    let due = shared.ledger.next_due().await?.map(|due| Instant::now() + due);
+                    due.filter(|due| *due <= limit)
+                }
+            };
+            let Some(next) = next else { return Ok(end) };
+            tokio::select! {
+                () = tokio::time::sleep_until(next.into()) => {}
+                () = shared.stop.cancelled() => {}
+            }
+        }
+    }
+}
+
+/// The rate limit of all processes together, handed out to this one by a task that ends with its last user.
+fn share_pace(ledger: &Ledger, per_second: Option<f64>) -> Pace {
+    let Some(per_second) = per_second else { return Pace::unlimited() };
+    let (pace, turns) = Pace::limited(per_second);
+    let ledger = ledger.clone();
+    tokio::spawn(turns.serve(async move |number, per_second| {
+        let reserved = ledger.reserve_slots(number, per_second).await;
+        // Said by whoever needs the database next; until then nothing is sent.
+        reserved
+            .inspect_err(|error| tracing::debug!(event = "pace.not_reserved", %error, "no share of the rate limit"))
+            .ok()
+    }));
+    pace
+}

@@ -20,6 +20,10 @@ const FIRST: usize = 20;
 pub(super) struct Evidence {
     /// Sessions running whose fresh token was refused, each once.
     refused: Vec<SessionId>,
+    /// A fresh token was refused with 401.
+    unauthorized: bool,
+    /// Any token of this process was accepted.
+    accepted: bool,
     /// Of the last answers: whether each was a 404.
     not_found: VecDeque<bool>,
     /// Any answer of this process was something else than 404.
@@ -31,6 +35,11 @@ impl Evidence {
     pub(super) fn weigh(&mut self, session: SessionId, attempt: &Attempt) -> Option<Why> {
         let code = attempt.http_status?;
         self.weigh_refusal(session, code, attempt).or_else(|| self.weigh_address(code))
+    }
+
+    /// Whether fresh tokens were refused and none was ever accepted.
+    pub(super) fn refused_from_the_start(&self) -> bool {
+        self.unauthorized && !self.accepted
     }
 
     /// Forgets what led to a verdict that has been lifted.
@@ -45,9 +54,11 @@ impl Evidence {
             // A limiter or a broken gateway answers before anybody looks at the token.
             if !matches!(code, 429 | 500..=599) {
                 self.refused.clear();
+                self.accepted = true;
             }
             return None;
         }
+        self.unauthorized |= code == 401 && attempt.fresh_token;
         // A 403 for a session that has ended is the session's own matter.
         if attempt.outcome == Outcome::AlreadyTerminal {
             self.refused.clear();

@@ -130,6 +130,13 @@ impl Gate {
         self.state_locked().held
     }
 
+    /// Whether the provider has refused fresh tokens since this process began and has accepted none: too few sessions
+    /// for a verdict, but no success either.
+    #[must_use]
+    pub fn refused_from_the_start(&self) -> bool {
+        self.state_locked().evidence.refused_from_the_start()
+    }
+
     /// How many sessions are worth claiming ahead: twice what may be under way, and no more than can be sent within
     /// `time`; one in trouble.
     #[must_use]

@@ -1,0 +1,197 @@
+//! One claimed session to its end: a cancel request or a question for its status, and the record of what came of it.
+//!
+//! Whatever happens, the claim is recorded, settled or given back; only a process that dies leaves one behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Shared, telling};
+use crate::backoff::Policy;
+use crate::geft::{NotBegun, StatusAnswer};
+use crate::ledger::{AttemptResult, Settled};
+use crate::outcome::{self, Attempt, Circumstances, Disposition, Outcome, Said};
+use crate::session::{Claim, State};
+use crate::throttle::{Entry, Pass, Why};
+
+/// How long a session waits whose status was asked and not answered, where no cancel request is meant.
+const STATUS_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is meant with a claimed session after looking at the source again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Send a cancel request.
+    Cancel,
+    /// The source does not name it, and nothing can have happened: withdraw it.
+    Withdraw,
+    /// Ask for its status, and end it as this where it is not in a final one.
+    Ask { otherwise: State },
+}
+
+impl Intent {
+    pub(super) fn of(claim: &Claim, named: bool, policy: &Policy) -> Self {
+        match (named, claim.may_have_had_effect) {
+            (false, false) => Self::Withdraw,
+            (false, true) => Self::Ask { otherwise: State::Withdrawn },
+            // The budget was spent by an attempt whose process died: before it is failed its status is asked.
+            (true, _) if claim.counted >= policy.max_attempts() => Self::Ask { otherwise: State::Failed },
+            (true, _) => Self::Cancel,
+        }
+    }
+}
+
+impl Shared {
+    /// Carries one claimed session to its end.
+    pub(super) async fn pursue(self: Arc<Self>, claim: Claim, intent: Intent) {
+        if intent == Intent::Withdraw {
+            self.settle(claim, State::Withdrawn, Said::default()).await;
+            return;
+        }
+        let entry = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            entry = self.gate.enter() => Some(entry),
+        };
+        match (entry, intent) {
+            (Some(Entry::Passed(pass)), Intent::Ask { otherwise }) => self.ask(pass, claim, otherwise).await,
+            (Some(Entry::Passed(pass)), _) => self.cancel(pass, claim).await,
+            (Some(Entry::Held(_)) | None, _) => self.recorder.release(claim, None).await,
+        }
+    }
+
+    async fn cancel(&self, pass: Pass<'_>, claim: Claim) {
+        let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
+        match self.client.cancel(claim.session_id, claim.deadline, last).await {
+            Ok(attempt) => {
+                let probe = pass.probe;
+                telling::verdict(self.gate.observe(&pass, claim.session_id, &attempt));
+                // The next request may go while this result is on its way into the database.
+                drop(pass);
+                self.record(claim, attempt, probe).await;
+            }
+            Err(not_begun) => {
+                self.note_not_begun(not_begun);
+                drop(pass);
+                self.recorder.release(claim, None).await;
+            }
+        }
+    }
+
+    async fn record(&self, claim: Claim, attempt: Attempt, probe: bool) {
+        let circumstances = Circumstances {
+            counted: claim.counted,
+            max_attempts: self.policy.max_attempts(),
+            backoff: self.policy.pause(if attempt.outcome.counts() { claim.counted } else { claim.uncounted_running }),
+            retry_after: attempt.retry_after,
+            uncounted_running: claim.uncounted_running,
+            probe,
+        };
+        let disposition = outcome::disposition(attempt.outcome, circumstances);
+        telling::attempt(&claim, &attempt, disposition);
+        let result = AttemptResult { claim, attempt, disposition };
+        if self.recorder.record(result.clone()).await {
+            self.progress.count_attempt(result.disposition);
+            telling::recorded(&result);
+        }
+    }
+
+    /// Asks for the status of a session for which no cancel request is meant, and ends it.
+    async fn ask(&self, pass: Pass<'_>, claim: Claim, otherwise: State) {
+        let answer = self.client.status(claim.session_id, claim.deadline).await;
+        drop(pass);
+        match answer {
+            StatusAnswer::Final(said) => self.settle(claim, State::AlreadyTerminal, said).await,
+            StatusAnswer::Open(said) => self.settle(claim, otherwise, said).await,
+            StatusAnswer::NotFound => self.settle(claim, otherwise, Said::default()).await,
+            StatusAnswer::NoAnswer { error, retry_after } => {
+                tracing::warn!(event = "status.unanswered", session_id = %claim.session_id, error, "a session's status is asked again later");
+                if let Some(asked) = retry_after {
+                    telling::verdict(self.gate.hold(Why::RetryAfter, Some(asked)));
+                }
+                self.recorder.release(claim, Some(retry_after.unwrap_or_default().max(STATUS_AGAIN))).await;
+            }
+        }
+    }
+
+    async fn settle(&self, claim: Claim, state: State, said: Said) {
+        let settled = Settled { claim, state, said };
+        if self.recorder.settle(settled.clone()).await {
+            self.progress.count_attempt(Disposition::Done(state));
+            telling::settled(&settled);
+        }
+    }
+
+    fn note_not_begun(&self, not_begun: NotBegun) {
+        match not_begun {
+            NotBegun::TooLate => {
+                tracing::debug!(
+                    event = "attempt.too_late",
+                    "too little of a lease was left; the session is claimed again"
+                );
+            }
+            NotBegun::CredentialsRefused { error } => {
+                telling::no_token(self.gate.hold(Why::CredentialsRefused, None), &error);
+            }
+            NotBegun::AuthorizeUnavailable { error, retry_after } => {
+                telling::no_token(self.gate.hold(Why::NoToken, retry_after), &error);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::Retry;
+
+    fn intent(named: bool, counted: u32, may_have_had_effect: bool) -> Intent {
+        let policy = Policy::new(Retry {
+            initial_interval: Duration::from_secs(1),
+            multiplier: 2.0,
+            randomization_factor: 0.0,
+            max_interval: Duration::from_secs(1),
+            max_attempts: 3,
+            lease: Duration::from_secs(60),
+        });
+        let claim = Claim {
+            token: Uuid::nil(),
+            session_id: Uuid::nil().into(),
+            source_key: String::new(),
+            attempt: 1,
+            counted,
+            uncounted_running: 0,
+            may_have_had_effect,
+            claimed_at: DateTime::UNIX_EPOCH,
+            asked_at: Instant::now(),
+            deadline: Instant::now(),
+        };
+        Intent::of(&claim, named, &policy)
+    }
+
+    #[test]
+    fn only_a_session_that_the_source_names_and_the_budget_allows_is_canceled() {
+        assert_eq!(intent(true, 0, false), Intent::Cancel);
+        assert_eq!(intent(true, 2, true), Intent::Cancel);
+        assert_eq!(intent(true, 3, true), Intent::Ask { otherwise: State::Failed });
+        assert_eq!(intent(false, 0, false), Intent::Withdraw);
+        assert_eq!(intent(false, 1, true), Intent::Ask { otherwise: State::Withdrawn });
+        assert_eq!(intent(false, 3, true), Intent::Ask { otherwise: State::Withdrawn });
+    }
+
+    #[test]
+    fn outcomes_without_an_answer_are_the_ones_that_may_have_had_an_effect() {
+        let may: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.may_have_had_effect()).collect();
+        let expected = [
+            Outcome::ServerError,
+            Outcome::Timeout,
+            Outcome::NetworkError,
+            Outcome::InvalidResponse,
+            Outcome::Interrupted,
+        ];
+        assert_eq!(may, expected);
+    }
+}

@@ -1,0 +1,184 @@
+//! Discovery: pages of candidates from the source into the ledger, by one process at a time.
+//!
+//! The merchant's table is read in a read-only transaction that also holds the lock; what is found is taken on page by
+//! page beside it, so that work can begin before the last page is read.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres};
+use uuid::Uuid;
+
+use super::{Error, Phase, Shared, Sweeper};
+use crate::ledger::{self, Trigger};
+use crate::session::Candidate;
+use crate::source::{Page, Source};
+
+/// Rows read at a time.
+const PAGE: u32 = 1_000;
+/// Skipped rows named in the log of one sweep; the rest is only counted.
+const SKIPPED_NAMED: u64 = 10;
+/// How far a sweep that reads only changes goes back behind the last one: a change is seen that was committed late.
+const OVERLAP: TimeDelta = TimeDelta::minutes(15);
+/// How often the whole lookback is read, whatever changed, and its statuses are counted.
+const FULL_PASS: Duration = Duration::from_secs(3_600);
+
+/// Receives what a dry run finds, page by page.
+pub trait DryRun {
+    /// Sessions that would be canceled.
+    fn candidates(&mut self, candidates: &[Candidate]) -> std::io::Result<()>;
+    /// Rows that could not be used.
+    fn skipped(&mut self, number: u64) -> std::io::Result<()>;
+}
+
+impl Shared {
+    /// Finds what is to be canceled and takes it on. Where another process does so just now, there is nothing to do.
+    pub(super) async fn discover(&self, sweep: Uuid, trigger: Trigger) -> Result<(), Error> {
+        self.progress.enter(Phase::Discovering);
+        let done = self.discover_locked(sweep).await;
+        self.progress.enter(Phase::Canceling);
+        done?;
+        let due =
+            self.census.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|taken| taken.elapsed() >= FULL_PASS);
+        if trigger == Trigger::Command || due {
+            self.take_census(sweep).await?;
+        }
+        Ok(())
+    }
+
+    async fn discover_locked(&self, sweep: Uuid) -> Result<(), Error> {
+        let doing = "reading the source";
+        let mut transaction = self
+            .database
+            .pool()
+            .begin_with("BEGIN READ ONLY")
+            .await
+            .map_err(|error| self.database_failed(doing, error))?;
+        let Some(read_to) = self.ledger.try_lock_discovery(&mut transaction).await? else {
+            tracing::debug!(event = "discovery.elsewhere", "another process discovers just now");
+            return Ok(());
+        };
+        let source = self.inspect(&mut transaction).await?;
+        let since = self.changes_since(&source).await?;
+        source.open(&mut transaction, Some(ledger::NOT_TAKEN_ON), since).await?;
+        let mut skipped = 0;
+        while let Some(page) = source.next_page(&mut transaction, PAGE).await? {
+            self.take_on(sweep, page, &mut skipped).await?;
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+        transaction.commit().await.map_err(|error| self.database_failed(doing, error))?;
+        if source.tracks_changes() {
+            self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
+        }
+        Ok(())
+    }
+
+    /// From when on changes are to be read; none where everything within the lookback is.
+    async fn changes_since(&self, source: &Source) -> Result<Option<DateTime<Utc>>, Error> {
+        if !source.tracks_changes() {
+            return Ok(None);
+        }
+        let progress = self.ledger.discovery_progress(&source.fingerprint()).await?;
+        let recent = progress.filter(|progress| progress.full_pass_age_s < FULL_PASS.as_secs_f64());
+        Ok(recent.map(|progress| progress.changes_read_to - OVERLAP))
+    }
+
+    async fn take_on(&self, sweep: Uuid, page: Page, skipped: &mut u64) -> Result<(), Error> {
+        if !page.candidates.is_empty() {
+            let taken = self.ledger.take_on(sweep, &page.candidates).await?;
+            self.progress.count_discovered(taken);
+        }
+        if page.skipped.is_empty() {
+            return Ok(());
+        }
+        for row in &page.skipped {
+            *skipped += 1;
+            if *skipped <= SKIPPED_NAMED {
+                tracing::warn!(
+                    event = "source.row_skipped",
+                    key = row.key,
+                    why = row.why,
+                    "a source row cannot be used"
+                );
+            }
+        }
+        let number = u64::try_from(page.skipped.len()).unwrap_or(u64::MAX);
+        metrics::counter!("geft_sweeper_source_rows_skipped_total").increment(number);
+        Ok(self.ledger.count_skipped(sweep, number).await?)
+    }
+
+    /// Counts the statuses that nobody mapped and the rows dated in the future: they are left alone, and said so.
+    async fn take_census(&self, sweep: Uuid) -> Result<(), Error> {
+        let mut connection = self.acquire("counting the source's statuses").await?;
+        let source = self.inspected().await?;
+        let census = source.census(&mut connection).await?;
+        let left_alone: u64 = census.left_alone().map(|status| status.rows).sum();
+        for status in census.left_alone() {
+            tracing::info!(
+                event = "source.status_left_alone",
+                status = status.status,
+                rows = status.rows,
+                "a status that is in neither list is left alone"
+            );
+        }
+        if census.dated_ahead > 0 {
+            tracing::warn!(
+                event = "source.dated_ahead",
+                rows = census.dated_ahead,
+                "source rows are dated in the future and are not aged"
+            );
+        }
+        *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(self.ledger.note_census(sweep, left_alone, census.dated_ahead).await?)
+    }
+
+    /// The source as it was last inspected; inspected now where it never was.
+    pub(super) async fn inspected(&self) -> Result<Arc<Source>, Error> {
+        let known = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(source) = known {
+            return Ok(source);
+        }
+        let mut connection = self.acquire("inspecting the source").await?;
+        self.inspect(&mut connection).await
+    }
+
+    async fn inspect(&self, connection: &mut PgConnection) -> Result<Arc<Source>, Error> {
+        let source = Arc::new(Source::inspect(&self.settings, connection).await?);
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&source));
+        Ok(source)
+    }
+
+    pub(super) async fn acquire(&self, doing: &'static str) -> Result<PoolConnection<Postgres>, Error> {
+        self.database.pool().acquire().await.map_err(|error| self.database_failed(doing, error))
+    }
+
+    fn database_failed(&self, doing: &'static str, source: sqlx::Error) -> Error {
+        self.database.note_failure(&source);
+        Error::Database { doing, source }
+    }
+}
+
+impl Sweeper {
+    /// Tells what a sweep would cancel now, and changes nothing. `schema_there`: whether the ledger can be asked what
+    /// has been dealt with.
+    pub async fn dry_run(&self, schema_there: bool, found: &mut impl DryRun) -> Result<(), Error> {
+        let shared = &self.shared;
+        let mut transaction = shared
+            .database
+            .pool()
+            .begin_with("BEGIN READ ONLY")
+            .await
+            .map_err(|error| shared.database_failed("reading the source", error))?;
+        let source = shared.inspect(&mut transaction).await?;
+        source.open(&mut transaction, schema_there.then_some(ledger::NOT_OPEN_ELSEWHERE), None).await?;
+        while let Some(page) = source.next_page(&mut transaction, PAGE).await? {
+            let skipped = u64::try_from(page.skipped.len()).unwrap_or(u64::MAX);
+            found.candidates(&page.candidates).and_then(|()| found.skipped(skipped)).map_err(Error::Output)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! What a sweep says: log events and counters, each said where the thing happened and once.
+//!
+//! It decides nothing. Every text in it was cleaned and freed of secrets in `geft`.
+
+use std::error::Error as _;
+
+use crate::ledger::{AttemptResult, Error, Settled, Sweep};
+use crate::outcome::{Attempt, Disposition, Outcome, Said};
+use crate::session::{Claim, State};
+use crate::throttle::{Verdict, Why};
+
+/// Registers the counters of this room, so that they are there with zero before anything happens.
+pub(super) fn register() {
+    for outcome in Outcome::ALL {
+        metrics::counter!("geft_sweeper_attempts_total", "outcome" => outcome.as_str()).absolute(0);
+    }
+    metrics::counter!("geft_sweeper_late_results_total").absolute(0);
+    metrics::counter!("geft_sweeper_lease_takeovers_total").absolute(0);
+    metrics::counter!("geft_sweeper_paid_after_abandonment_total").absolute(0);
+    metrics::counter!("geft_sweeper_source_rows_skipped_total").absolute(0);
+}
+
+/// One attempt, as it ended.
+pub(super) fn attempt(claim: &Claim, attempt: &Attempt, disposition: Disposition) {
+    tracing::debug!(
+        event = "attempt.finished",
+        session_id = %claim.session_id,
+        attempt = claim.attempt,
+        outcome = attempt.outcome.as_str(),
+        http_status = attempt.http_status,
+        duration_ms = duration_ms(attempt),
+        error = attempt.error,
+        ?disposition,
+        "an attempt has ended"
+    );
+}
+
+/// A result that stands in the ledger.
+pub(super) fn recorded(AttemptResult { claim, attempt, disposition }: &AttemptResult) {
+    metrics::counter!("geft_sweeper_attempts_total", "outcome" => attempt.outcome.as_str()).increment(1);
+    match disposition {
+        Disposition::Failed => tracing::warn!(
+            event = "session.failed",
+            session_id = %claim.session_id,
+            attempt = claim.attempt,
+            outcome = attempt.outcome.as_str(),
+            error = attempt.error,
+            "a session could not be canceled and is given up; `geft-sweeper requeue` takes it up again"
+        ),
+        Disposition::Done(State::AlreadyTerminal) => paid(claim, &attempt.said),
+        Disposition::Done(_) | Disposition::Retry { .. } => {}
+    }
+}
+
+/// A session that ended without a request.
+pub(super) fn settled(Settled { claim, state, said }: &Settled) {
+    match state {
+        State::AlreadyTerminal => paid(claim, said),
+        State::Failed => tracing::warn!(
+            event = "session.failed",
+            session_id = %claim.session_id,
+            attempt = claim.attempt - 1,
+            "a session could not be canceled and is given up; `geft-sweeper requeue` takes it up again"
+        ),
+        _ => {
+            tracing::debug!(event = "session.withdrawn", session_id = %claim.session_id, "the source no longer names a session")
+        }
+    }
+}
+
+fn paid(claim: &Claim, said: &Said) {
+    if !said.session_status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("completed")) {
+        return;
+    }
+    metrics::counter!("geft_sweeper_paid_after_abandonment_total").increment(1);
+    tracing::warn!(
+        event = "session.paid_after_abandonment",
+        session_id = %claim.session_id,
+        status_details = said.status_details,
+        amount = said.amount,
+        "a session selected for cancellation is completed: money may move that the merchant's books do not expect"
+    );
+}
+
+/// A result whose session another process had taken over: in full, because no row holds it.
+pub(super) fn late(AttemptResult { claim, attempt, .. }: &AttemptResult) {
+    metrics::counter!("geft_sweeper_late_results_total").increment(1);
+    tracing::warn!(
+        event = "attempt.late",
+        session_id = %claim.session_id,
+        attempt = claim.attempt,
+        outcome = attempt.outcome.as_str(),
+        http_status = attempt.http_status,
+        session_status = attempt.said.session_status,
+        status_details = attempt.said.status_details,
+        amount = attempt.said.amount,
+        error = attempt.error,
+        duration_ms = duration_ms(attempt),
+        "a result came after another process had taken the session over; it changed nothing"
+    );
+}
+
+/// A result that could not be written before the end: in full, because no row holds it.
+pub(super) fn unwritten(AttemptResult { claim, attempt, .. }: &AttemptResult) {
+    tracing::error!(
+        event = "attempt.unwritten",
+        session_id = %claim.session_id,
+        attempt = claim.attempt,
+        outcome = attempt.outcome.as_str(),
+        http_status = attempt.http_status,
+        session_status = attempt.said.session_status,
+        status_details = attempt.said.status_details,
+        amount = attempt.said.amount,
+        error = attempt.error,
+        duration_ms = duration_ms(attempt),
+        "a result could not be written; the session is taken over when its lease ends"
+    );
+}
+
+/// A result whose texts the database refused.
+pub(super) fn refused(AttemptResult { claim, attempt, .. }: &AttemptResult, refusal: &Error) {
+    tracing::error!(
+        event = "attempt.texts_dropped",
+        session_id = %claim.session_id,
+        attempt = claim.attempt,
+        session_status = attempt.said.session_status,
+        status_details = attempt.said.status_details,
+        cause = attempt.error,
+        error = refusal.source(),
+        "the database refused to store what the provider said; the attempt is written without it"
+    );
+}
+
+/// What an attempt changed at the gate.
+pub(super) fn verdict(Verdict { closed, opened }: Verdict) {
+    if let Some(why) = closed {
+        closed_for(why, None);
+    }
+    if let Some(why) = opened {
+        tracing::info!(event = "sending.resumed", reason = why.as_str(), "sending goes on");
+    }
+}
+
+/// No token could be had.
+pub(super) fn no_token(verdict: Verdict, error: &str) {
+    if let Some(why) = verdict.closed {
+        closed_for(why, Some(error));
+    }
+}
+
+fn closed_for(why: Why, error: Option<&str>) {
+    if why.is_trouble() {
+        tracing::error!(
+            event = "sending.held_back",
+            reason = why.as_str(),
+            error,
+            "nothing is sent: {}",
+            why.sentence()
+        );
+    } else {
+        tracing::warn!(
+            event = "sending.held_back",
+            reason = why.as_str(),
+            error,
+            "nothing is sent: {}",
+            why.sentence()
+        );
+    }
+}
+
+/// A sweep's row after its end.
+pub(super) fn sweep_ended(sweep: &Sweep) {
+    tracing::info!(
+        event = "sweep.ended",
+        sweep_id = %sweep.id,
+        status = sweep.status,
+        error = sweep.error,
+        discovered = sweep.discovered,
+        canceled = sweep.canceled,
+        already_terminal = sweep.already_terminal,
+        retried = sweep.retried,
+        failed = sweep.failed,
+        withdrawn = sweep.withdrawn,
+        skipped = sweep.skipped,
+        paid_after_abandonment = sweep.paid_after_abandonment,
+        "a sweep has ended"
+    );
+}
+
+fn duration_ms(attempt: &Attempt) -> u64 {
+    let lasted = attempt.finished.saturating_duration_since(attempt.started);
+    u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)
+}

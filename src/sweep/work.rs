@@ -1,0 +1,154 @@
+//! The loop: claim what is due, look again, and pursue each session in a task of its own.
+//!
+//! It claims no more than can be sent soon, and waits for everything that it began.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::attempt::Intent;
+use super::{Error, Shared};
+use crate::session::Claim;
+use crate::source::Source;
+use crate::throttle::HeldBack;
+
+/// Leases that ran out, taken over at a time.
+const TAKEN_OVER_AT_ONCE: u32 = 500;
+/// How long nothing more is claimed after nothing was due, while attempts are still under way.
+const NOTHING_DUE: Duration = Duration::from_millis(100);
+
+/// Why working ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing is due.
+    Idle,
+    /// Sending is held back.
+    Held(HeldBack),
+    /// The process was asked to stop.
+    Stopped,
+}
+
+impl Shared {
+    /// Works until nothing is due, sending is held back, or the process is to stop. What was begun is finished.
+    pub(super) async fn work(self: &Arc<Self>) -> Result<End, Error> {
+        let mut tasks = JoinSet::new();
+        let end = self.fill(&mut tasks).await;
+        while let Some(done) = tasks.join_next().await {
+            self.note_end_of_task(done);
+        }
+        match self.recorder.take_unwritten() {
+            0 => end,
+            unwritten => Err(Error::Unwritten(unwritten)),
+        }
+    }
+
+    async fn fill(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Result<End, Error> {
+        let mut nothing_due_before = None;
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(End::Stopped);
+            }
+            if let Some(held) = self.gate.held_back().filter(|held| Instant::now() < held.until) {
+                return Ok(End::Held(held));
+            }
+            let ahead = self.gate.worth_claiming(self.lease / 4).min(self.affordable());
+            let room = ahead.saturating_sub(tasks.len());
+            let may_claim = nothing_due_before.is_none_or(|until| Instant::now() >= until);
+            if (tasks.is_empty() || may_claim) && room * 2 >= ahead {
+                let claimed = self.begin(tasks, room).await?;
+                if claimed == 0 && tasks.is_empty() {
+                    return Ok(End::Idle);
+                }
+                nothing_due_before = (claimed == 0).then(|| Instant::now() + NOTHING_DUE);
+            }
+            self.wait_for_room(tasks, nothing_due_before).await;
+        }
+    }
+
+    /// How many requests the rate limit lets this process send within a quarter of the lease.
+    fn affordable(&self) -> usize {
+        let Some(per_second) = self.per_second else { return usize::MAX };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive; a cast from float saturates"
+        )]
+        let requests = (per_second * self.lease.as_secs_f64() / 4.0) as usize;
+        requests.max(1)
+    }
+
+    /// Claims at most `room` sessions and begins to pursue them. Returns how many.
+    async fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>, room: usize) -> Result<usize, Error> {
+        let source = self.inspected().await?;
+        let sweep = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken_over = self.ledger.take_over(sweep, TAKEN_OVER_AT_ONCE, &self.policy).await?;
+        if taken_over > 0 {
+            metrics::counter!("geft_sweeper_lease_takeovers_total").increment(taken_over);
+            tracing::warn!(
+                event = "lease.taken_over",
+                sessions = taken_over,
+                "sessions of a process that is gone were taken over"
+            );
+        }
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let claims = self.ledger.claim(room, self.lease).await?;
+        let claimed = claims.len();
+        for (claim, intent) in self.look_again(&source, claims).await? {
+            tasks.spawn(Arc::clone(self).pursue(claim, intent));
+        }
+        Ok(claimed)
+    }
+
+    /// Asks the source whether it still names the claimed sessions, and decides what is meant with each.
+    ///
+    /// Where the source cannot be asked the claims are given back: nothing is sent on an old word.
+    async fn look_again(&self, source: &Source, claims: Vec<Claim>) -> Result<Vec<(Claim, Intent)>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<String> = claims.iter().map(|claim| claim.source_key.clone()).collect();
+        let named = async {
+            let mut connection = self.acquire("looking at the source again").await?;
+            Ok::<_, Error>(source.still_named(&mut connection, &keys).await?)
+        };
+        match named.await {
+            Ok(named) => Ok(claims
+                .into_iter()
+                .map(|claim| {
+                    let intent = Intent::of(&claim, named.contains(&claim.source_key), &self.policy);
+                    (claim, intent)
+                })
+                .collect()),
+            Err(error) => {
+                self.ledger.release(&claims, None).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn wait_for_room(&self, tasks: &mut JoinSet<()>, nothing_due_before: Option<Instant>) {
+        let pause = async {
+            match nothing_due_before {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(done) = tasks.join_next() => self.note_end_of_task(done),
+            () = self.stop.cancelled() => {}
+            () = pause => {}
+        }
+        while let Some(done) = tasks.try_join_next() {
+            self.note_end_of_task(done);
+        }
+    }
+
+    /// A task that panicked leaves its session claimed; the lease takes care of it.
+    fn note_end_of_task(&self, done: Result<(), tokio::task::JoinError>) {
+        self.progress.beat();
+        if let Err(error) = done {
+            tracing::error!(event = "attempt.broken", %error, "an attempt broke off; its session is taken over when its lease ends");
+        }
+    }
+}
