@@ -1,1 +1,100 @@
-//! geft
+//! The provider: one cancel request in, one [`Attempt`](crate::outcome::Attempt) out.
+//!
+//! Answers are data, not errors. This room never sleeps, never sends a cancel twice, and never lets a secret into a text.
+//!
+//! `client` makes the attempt with a token of `token`, through `exchange` on the `connection`; `wire` reads the body,
+//! `classify` says what it means, `redaction` and `text` make its words fit to be stored.
+
+mod classify;
+mod client;
+mod connection;
+mod exchange;
+mod redaction;
+mod retry_after;
+mod text;
+mod token;
+mod wire;
+
+use std::time::Duration;
+
+pub use self::client::Client;
+pub use self::connection::Error;
+use crate::outcome::Said;
+
+/// No cancel request left the machine: there is nothing to audit, and the claim is given back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotBegun {
+    /// Too little of the lease was left to send and to ask status after it.
+    #[error("too little time was left")]
+    TooLate,
+    /// Authorize refused the client id and secret.
+    #[error("{error}")]
+    CredentialsRefused {
+        /// One line, cleaned.
+        error: String,
+    },
+    /// Authorize gave no token, for another reason than the credentials.
+    #[error("{error}")]
+    AuthorizeUnavailable {
+        /// One line, cleaned.
+        error: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What the status endpoint says of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatusAnswer {
+    /// It has ended.
+    Final(Said),
+    /// It has not, or its status is not known to be final.
+    Open(Said),
+    /// 404 in JSON.
+    NotFound,
+    /// No answer about this session.
+    NoAnswer {
+        /// One line, cleaned.
+        error: String,
+        /// How long the provider asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    //! What the tests of this room share.
+
+    use std::time::{Duration, Instant};
+
+    use crate::config::{Api, TokenUse};
+    use crate::pace::Pace;
+
+    /// The conductor spawns attempts.
+    #[test]
+    fn attempts_can_be_made_on_any_thread() {
+        fn is_send(_: impl Send) {}
+        let client = super::Client::new(&api(), Pace::unlimited()).unwrap();
+        let session = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
+        is_send(client.cancel(session, Instant::now(), false));
+        is_send(client.status(session, Instant::now()));
+        is_send(client.authorize());
+    }
+
+    /// Settings that nothing can be sent with.
+    pub(super) fn api() -> Api {
+        Api {
+            base_url: "http://127.0.0.1:9".parse().unwrap(),
+            client_id: "client".into(),
+            client_secret: "client-secret".into(),
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            max_in_flight: 4,
+            max_requests_per_second: None,
+            max_retry_after: Duration::from_mins(15),
+            token_use: TokenUse::Auto,
+            headers: Vec::new(),
+        }
+    }
+}

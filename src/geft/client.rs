@@ -1,0 +1,230 @@
+//! One attempt: a token, one cancel request, and status where the answer left a doubt.
+//!
+//! Never sends a second cancel request, and never calls canceled what the provider did not confirm.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH};
+use secrecy::ExposeSecret;
+
+use super::classify::{self, Reading};
+use super::connection::Error;
+use super::exchange::{Answer, Body, Endpoint, Exchange, Failure};
+use super::redaction::Redaction;
+use super::token::{Token, Tokens};
+use super::wire::Grant;
+use super::{NotBegun, StatusAnswer};
+use crate::config;
+use crate::outcome::{Attempt, Outcome, Said};
+use crate::pace::Pace;
+use crate::session::SessionId;
+
+/// Kept free at the end of an attempt, beside the time limits of its requests.
+const SPARE: Duration = Duration::from_secs(1);
+
+/// The provider, as seen from here. Share it in an `Arc`: connections and tokens are common to all attempts.
+pub struct Client {
+    exchange: Exchange,
+    tokens: Tokens,
+    redaction: Redaction,
+    credentials: Credentials,
+    timeout: Duration,
+}
+
+struct Credentials {
+    client_id: String,
+    client_secret: secrecy::SecretString,
+}
+
+impl Client {
+    /// Sets up the HTTP client. Nothing is sent yet.
+    pub fn new(api: &config::Api, pace: Pace) -> Result<Self, Error> {
+        Ok(Self {
+            exchange: Exchange::new(api, pace)?,
+            tokens: Tokens::new(api.token_use),
+            redaction: Redaction::new(api),
+            credentials: Credentials { client_id: api.client_id.clone(), client_secret: api.client_secret.clone() },
+            timeout: api.timeout,
+        })
+    }
+
+    /// Makes one attempt, over before `deadline`.
+    ///
+    /// `ask_before_failing`: the session's budget ends with this attempt, so status is asked after every outcome that
+    /// counts.
+    pub async fn cancel(
+        &self,
+        session: SessionId,
+        deadline: Instant,
+        ask_before_failing: bool,
+    ) -> Result<Attempt, NotBegun> {
+        let latest = self.latest_start(deadline).ok_or(NotBegun::TooLate)?;
+        let turn = self.tokens.for_cancel(latest, async || self.grant(latest).await).await?;
+        if !self.exchange.turn(latest).await {
+            return Err(NotBegun::TooLate);
+        }
+        let endpoint = Endpoint::Cancel(session);
+        // Hyper leaves the length of an empty body out; some servers refuse a POST without one.
+        let request = self.exchange.post(endpoint).header(CONTENT_LENGTH, 0);
+        let request = request.header(AUTHORIZATION, turn.token.authorization());
+        let started = Instant::now();
+        if started > latest {
+            return Err(NotBegun::TooLate);
+        }
+        let answer = self.exchange.send(endpoint, request, deadline).await;
+        let reading = classify::cancel(session, answer);
+        let fresh_token = self.tokens.answered(&turn.token, reading.code);
+        drop(turn);
+        let status = if reading.ask || (ask_before_failing && reading.outcome.counts()) {
+            Some(self.status(session, deadline).await)
+        } else {
+            None
+        };
+        Ok(self.attempt(reading, status, fresh_token, started))
+    }
+
+    /// Asks the status endpoint alone, done before `deadline`.
+    pub async fn status(&self, session: SessionId, deadline: Instant) -> StatusAnswer {
+        let mut answer = self.ask_status(session, None, deadline).await;
+        if matches!(&answer, Ok(answer) if answer.code == 401) {
+            match self.tokens.for_status(deadline, async || self.grant(deadline).await).await {
+                Ok(token) => answer = self.ask_status(session, Some(&token), deadline).await,
+                Err(why) => return self.no_token(&why),
+            }
+        }
+        match classify::status(session, answer) {
+            StatusAnswer::Final(said) => StatusAnswer::Final(self.redaction.said(said)),
+            StatusAnswer::Open(said) => StatusAnswer::Open(self.redaction.said(said)),
+            StatusAnswer::NotFound => StatusAnswer::NotFound,
+            StatusAnswer::NoAnswer { error, retry_after } => {
+                StatusAnswer::NoAnswer { error: self.redaction.error(&error), retry_after }
+            }
+        }
+    }
+
+    /// Gets a token, to prove the credentials.
+    pub async fn authorize(&self) -> Result<(), NotBegun> {
+        // Time for the request, and as much again for its turn.
+        let until = Instant::now() + self.timeout * 2;
+        self.grant(until).await.map(|_| ()).map_err(|why| match why {
+            NotBegun::TooLate => {
+                let error = "authorize had no turn to send in time".to_owned();
+                NotBegun::AuthorizeUnavailable { error, retry_after: None }
+            }
+            other => other,
+        })
+    }
+
+    /// The last moment at which a cancel can be begun so that it and a status request end before the deadline.
+    fn latest_start(&self, deadline: Instant) -> Option<Instant> {
+        deadline.checked_sub(self.timeout.saturating_mul(2).saturating_add(SPARE))
+    }
+
+    async fn ask_status(
+        &self,
+        session: SessionId,
+        token: Option<&Arc<Token>>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let endpoint = Endpoint::Status(session);
+        let mut request = self.exchange.get(endpoint);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.authorization());
+        }
+        let answer = self.exchange.ask(endpoint, request, deadline).await;
+        if let (Some(token), Ok(Answer { code: 401, .. })) = (token, &answer) {
+            self.tokens.discard(token);
+        }
+        answer
+    }
+
+    fn no_token(&self, why: &NotBegun) -> StatusAnswer {
+        let error = self.redaction.error(&format!("answered 401 and no token could be had: {why}"));
+        let retry_after = match why {
+            NotBegun::AuthorizeUnavailable { retry_after, .. } => *retry_after,
+            NotBegun::TooLate | NotBegun::CredentialsRefused { .. } => None,
+        };
+        StatusAnswer::NoAnswer { error, retry_after }
+    }
+
+    /// Asks authorize for a token, done before `until`.
+    async fn grant(&self, until: Instant) -> Result<Arc<Token>, NotBegun> {
+        if !self.exchange.turn(until).await {
+            return Err(NotBegun::TooLate);
+        }
+        let request = self
+            .exchange
+            .post(Endpoint::Authorize)
+            .basic_auth(&self.credentials.client_id, Some(self.credentials.client_secret.expose_secret()))
+            .form(&[("grant_type", "client_credentials")]);
+        let asked = Instant::now();
+        let answer = match self.exchange.send(Endpoint::Authorize, request, until).await {
+            Ok(answer) => answer,
+            // Cut short by this caller's deadline: nothing is known of the provider.
+            Err(Failure::Timeout(limit)) if limit < self.timeout => return Err(NotBegun::TooLate),
+            Err(failure) => return Err(self.unavailable(&failure.to_string(), None)),
+        };
+        if matches!(answer.code, 400 | 401 | 403) {
+            let error = self.redaction.error(&format!("authorize {}", answer.describe()));
+            return Err(NotBegun::CredentialsRefused { error });
+        }
+        self.issue(&answer, asked).map_err(|text| self.unavailable(&text, answer.retry_after))
+    }
+
+    fn issue(&self, answer: &Answer, asked: Instant) -> Result<Arc<Token>, String> {
+        let bytes = match &answer.body {
+            Body::Broken(failure) if answer.code == 200 => return Err(failure.to_string()),
+            _ if answer.code != 200 => return Err(answer.describe()),
+            _ => answer.bytes().unwrap_or_default(),
+        };
+        let flawed = |flaw| format!("answered 200 {flaw}");
+        let grant = Grant::read(bytes).map_err(flawed)?;
+        self.redaction.remember(&grant.access_token);
+        let token = self.tokens.issue(&grant, asked).map_err(flawed)?;
+        metrics::counter!("geft_sweeper_token_renewals_total").increment(1);
+        Ok(Arc::new(token))
+    }
+
+    fn unavailable(&self, text: &str, retry_after: Option<Duration>) -> NotBegun {
+        NotBegun::AuthorizeUnavailable { error: self.redaction.error(&format!("authorize {text}")), retry_after }
+    }
+
+    fn attempt(&self, reading: Reading, status: Option<StatusAnswer>, fresh_token: bool, started: Instant) -> Attempt {
+        let outcome = status.as_ref().map_or(reading.outcome, |status| classify::settle(&reading, status));
+        let error = match outcome {
+            Outcome::Canceled | Outcome::AlreadyTerminal => None,
+            _ => Some(self.error(&reading.words, status.as_ref())),
+        };
+        let (said, asked_to_wait) = match status {
+            Some(StatusAnswer::Final(said) | StatusAnswer::Open(said)) => (said, None),
+            Some(StatusAnswer::NoAnswer { retry_after, .. }) => (self.redaction.said(reading.said), retry_after),
+            Some(StatusAnswer::NotFound) | None => (self.redaction.said(reading.said), None),
+        };
+        Attempt {
+            outcome,
+            http_status: reading.code,
+            said,
+            error,
+            retry_after: reading.retry_after.max(asked_to_wait),
+            fresh_token,
+            started,
+            finished: Instant::now(),
+        }
+    }
+
+    /// One line that names both answers.
+    fn error(&self, cancel: &str, status: Option<&StatusAnswer>) -> String {
+        let cancel = self.redaction.part(cancel);
+        let status = match status {
+            None => return self.redaction.error(&format!("cancel {cancel}")),
+            Some(StatusAnswer::Final(said) | StatusAnswer::Open(said)) => match said {
+                Said { session_status: Some(status), .. } => format!("status is {status}"),
+                Said { session_status: None, .. } => "status is not told".to_owned(),
+            },
+            Some(StatusAnswer::NotFound) => "status answered 404".to_owned(),
+            Some(StatusAnswer::NoAnswer { error, .. }) => format!("status did not answer: {error}"),
+        };
+        self.redaction.error(&format!("cancel {cancel}; {}", self.redaction.part(&status)))
+    }
+}

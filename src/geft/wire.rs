@@ -1,0 +1,132 @@
+//! The provider's JSON as this program reads it: a field of the wrong type says nothing, and nothing is dropped or guessed.
+//!
+//! Pure. It never decides what an answer means.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::outcome::Said;
+use crate::session::SessionId;
+
+/// The longest amount, in characters.
+const AMOUNT_LENGTH: usize = 40;
+/// How long a token is trusted whose life the provider does not tell.
+const LIFE_UNTOLD: Duration = Duration::from_mins(1);
+/// No token is trusted for longer, whatever is said: it keeps the clock's arithmetic from overflowing.
+const LONGEST_LIFE: f64 = 86_400.0 * 365.0;
+/// Where error bodies carry words for people: RFC 9457, then OAuth, then what frameworks send.
+const WORDS: [&str; 5] = ["title", "detail", "error", "error_description", "message"];
+
+/// Which session a body speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// The one that was asked about.
+    ThisSession,
+    /// Another, or something that is no id: not to be believed.
+    Another,
+    /// None at all.
+    Nobody,
+}
+
+/// A JSON object whose fields are looked at one by one.
+pub(super) struct Object<'body>(HashMap<String, &'body RawValue>);
+
+impl<'body> Object<'body> {
+    pub(super) fn read(body: &'body [u8]) -> Option<Self> {
+        serde_json::from_slice(without_mark(body)).ok().map(Self)
+    }
+
+    /// The session named by `sessionId`, in any spelling of a UUID.
+    pub(super) fn names(&self, session: SessionId) -> Names {
+        match self.0.get("sessionId").map(|raw| raw.get()) {
+            None | Some("null") => Names::Nobody,
+            Some(_) if self.text("sessionId").and_then(|id| id.parse().ok()) == Some(session) => Names::ThisSession,
+            Some(_) => Names::Another,
+        }
+    }
+
+    /// What is said of the session, not yet cleaned.
+    pub(super) fn said(&self) -> Said {
+        Said { session_status: self.text("status"), status_details: self.text("statusDetails"), amount: self.amount() }
+    }
+
+    /// What the body tells people, not yet cleaned.
+    pub(super) fn words(&self) -> Option<String> {
+        let words: Vec<String> = WORDS.iter().filter_map(|field| self.text(field)).collect();
+        (!words.is_empty()).then(|| words.join(": "))
+    }
+
+    fn text(&self, field: &str) -> Option<String> {
+        self.field(field)
+    }
+
+    /// Kept as written: a binary float would change cents.
+    fn amount(&self) -> Option<String> {
+        let raw = self.0.get("amount")?.get();
+        let digits = self.text("amount").unwrap_or_else(|| raw.to_owned());
+        is_plain_decimal(digits.trim()).then(|| digits.trim().to_owned())
+    }
+
+    fn field<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
+        serde_json::from_str(self.0.get(field)?.get()).ok()
+    }
+}
+
+/// Whether a body is JSON of any kind.
+pub(super) fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(without_mark(body)).is_ok()
+}
+
+/// Some servers put a byte order mark before JSON.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
+}
+
+fn is_plain_decimal(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    text.len() <= AMOUNT_LENGTH && digits(whole.strip_prefix('-').unwrap_or(whole)) && fraction.is_none_or(digits)
+}
+
+/// What authorize granted.
+#[derive(Debug)]
+pub(super) struct Grant {
+    /// To be sent as `Bearer`.
+    pub(super) access_token: SecretString,
+    /// How long it can be used, from when it was asked for.
+    pub(super) life: Duration,
+}
+
+impl Grant {
+    /// Reads the answer of authorize; an error says what is missing.
+    pub(super) fn read(body: &[u8]) -> Result<Self, &'static str> {
+        let object = Object::read(body).ok_or("without a JSON object")?;
+        let kind = object.text("token_type");
+        if kind.is_some_and(|kind| !kind.trim().eq_ignore_ascii_case("bearer")) {
+            return Err("with a token_type other than Bearer");
+        }
+        let token = object.text("access_token").filter(|token| is_sendable(token));
+        let access_token = token.ok_or("without a usable access_token")?.into();
+        Ok(Self { access_token, life: object.life() })
+    }
+}
+
+/// Whether a token can stand in a header as it is.
+fn is_sendable(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl Object<'_> {
+    fn life(&self) -> Duration {
+        let told = self.field::<f64>("expires_in").or_else(|| self.text("expires_in")?.trim().parse().ok());
+        told.filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+            .map_or(LIFE_UNTOLD, |seconds| Duration::from_secs_f64(seconds.min(LONGEST_LIFE)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
