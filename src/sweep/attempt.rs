@@ -9,7 +9,7 @@ use super::{Shared, telling};
 use crate::backoff::Policy;
 use crate::geft::{NotBegun, StatusAnswer};
 use crate::ledger::{AttemptResult, Settled};
-use crate::outcome::{self, Attempt, Circumstances, Disposition, Outcome, Said};
+use crate::outcome::{self, Attempt, Circumstances, Disposition, Said};
 use crate::session::{Claim, State};
 use crate::throttle::{Entry, Pass, Why};
 
@@ -147,6 +147,7 @@ mod tests {
 
     use super::*;
     use crate::config::Retry;
+    use crate::outcome::Outcome;
 
     fn intent(named: bool, counted: u32, may_have_had_effect: bool) -> Intent {
         let policy = Policy::new(Retry {

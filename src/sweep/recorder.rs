@@ -124,8 +124,8 @@ impl Writer {
         let mut batches = vec![results];
         while let Some(mut batch) = batches.pop() {
             let values: Vec<AttemptResult> = batch.iter().map(|(result, _)| result.clone()).collect();
-            let sweep = self.sweep();
-            match self.until_taken(async |ledger| ledger.record(sweep, &values).await, values.len()).await {
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.record(sweep, &values), values.len()).await {
                 Some(Ok(recorded)) => tell_recorded(batch, &recorded),
                 Some(Err(_)) if batch.len() > 1 => {
                     batches.push(batch.split_off(batch.len() / 2));
@@ -142,8 +142,8 @@ impl Writer {
         for (result, told) in batch {
             telling::refused(&result, refusal);
             let plain = [result.clone().without_outside_texts()];
-            let sweep = self.sweep();
-            match self.until_taken(async |ledger| ledger.record(sweep, &plain).await, 1).await {
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.record(sweep, &plain), 1).await {
                 Some(Ok(recorded)) => tell_recorded(vec![(result, told)], &recorded),
                 Some(Err(_)) | None => telling::unwritten(&result),
             }
@@ -155,8 +155,8 @@ impl Writer {
         while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
             let mut values: Vec<Settled> = batch.iter().map(|(one, _)| one.clone()).collect();
             values.sort_unstable_by_key(|one| one.claim.session_id);
-            let sweep = self.sweep();
-            match self.until_taken(async |ledger| ledger.settle(sweep, &values).await, values.len()).await {
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.settle(sweep, &values), values.len()).await {
                 Some(Ok(ended)) => {
                     for (one, told) in batch {
                         told.send(ended.contains(&one.claim.session_id.uuid())).ok();
@@ -183,7 +183,8 @@ impl Writer {
         for group in groups {
             let Some(pause) = group.first().map(|((_, pause), _)| *pause) else { continue };
             let claims: Vec<Claim> = group.iter().map(|((claim, _), _)| claim.clone()).collect();
-            let done = self.until_taken(async |ledger| ledger.release(&claims, pause).await, claims.len()).await;
+            let ledger = self.ledger.clone();
+            let done = self.until_taken(|| ledger.release(&claims, pause), claims.len()).await;
             for (_, told) in group {
                 told.send(matches!(done, Some(Ok(_)))).ok();
             }
@@ -191,15 +192,15 @@ impl Writer {
     }
 
     /// Tries until the database takes the statement or refuses its values; none where the process had to end first.
-    async fn until_taken<T>(
+    async fn until_taken<T, Written: Future<Output = Result<T, Error>>>(
         &mut self,
-        statement: impl AsyncFn(&Ledger) -> Result<T, Error>,
+        statement: impl Fn() -> Written,
         number: usize,
     ) -> Option<Result<T, Error>> {
         let mut pause = PAUSE.0;
         let mut last_tries: Option<Instant> = None;
         loop {
-            let error = match statement(&self.ledger).await {
+            let error = match statement().await {
                 Err(error) if !error.is_about_data() => error,
                 done => {
                     if std::mem::take(&mut self.failing) {
