@@ -223,8 +223,11 @@ impl Client {
                 Said { session_status: None, .. } => "status is not told".to_owned(),
             },
             Some(StatusAnswer::NotFound) => "status answered 404".to_owned(),
-            Some(StatusAnswer::NoAnswer { error, .. }) => format!("status did not answer: {error}"),
+            Some(StatusAnswer::NoAnswer { error, .. }) => format!("status {error}"),
         };
         self.redaction.error(&format!("cancel {cancel}; {}", self.redaction.part(&status)))
     }
 }
+
+#[cfg(test)]
+mod tests;

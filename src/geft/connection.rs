@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use reqwest::{Certificate, ClientBuilder, redirect, retry, tls};
 use secrecy::ExposeSecret;
 
@@ -14,6 +16,9 @@ use crate::config;
 const USER_AGENT: &str = concat!("geft-sweeper/", env!("CARGO_PKG_VERSION"));
 /// Shorter than the minute after which common load balancers close: who closes first does not lose a request.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// Set for each request by what it carries: a fixed value would break requests, or send credentials where none belong.
+const OURS: [HeaderName; 5] = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING];
 
 /// The settings of `[api]` do not make an HTTP client.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,12 @@ pub enum Error {
     Header {
         /// The header's name.
         name: String,
+    },
+    /// The program sets this header itself.
+    #[error("[api] headers: {name:?} is set by the program itself: take it out")]
+    Ours {
+        /// The header's name.
+        name: HeaderName,
     },
     /// The TLS library refused, such as for a machine without trusted authorities.
     #[error("the HTTP client could not be set up: install the system's CA certificates, and check [api] ca_file")]
@@ -96,7 +107,11 @@ fn headers(api: &config::Api) -> Result<HeaderMap, Error> {
         let refused = || Error::Header { name: name.clone() };
         let mut secret = HeaderValue::from_str(value.expose_secret()).map_err(|_| refused())?;
         secret.set_sensitive(true);
-        headers.insert(HeaderName::try_from(name.as_str()).map_err(|_| refused())?, secret);
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| refused())?;
+        if OURS.contains(&name) {
+            return Err(Error::Ours { name });
+        }
+        headers.insert(name, secret);
     }
     Ok(headers)
 }
@@ -116,6 +131,13 @@ mod tests {
             let error = client(&api).unwrap_err().to_string();
             assert!(error.contains(name) && !error.contains("hidden"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_header_of_the_program_cannot_be_replaced() {
+        let mut api = api();
+        api.headers = vec![("Authorization".into(), "Bearer hidden".into())];
+        assert!(matches!(client(&api), Err(Error::Ours { name }) if name == AUTHORIZATION));
     }
 
     #[test]
