@@ -34,6 +34,10 @@ pub mod schedule;
 
 pub mod lifecycle;
 
+pub mod daemon;
+
+pub mod health;
+
 pub mod server;
 
 pub mod telemetry;

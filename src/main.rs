@@ -1,3 +1,9 @@
-//! The program: parses the command line, wires the rooms, and turns their end into an exit status.
+//! The program: parses the command line, runs one command, and turns its end into an exit status.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

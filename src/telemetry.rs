@@ -1,1 +1,89 @@
-//! telemetry
+//! Logs and counters: where they go and how they look.
+//!
+//! Logs go to standard error; standard output carries results alone.
+
+use std::io::IsTerminal as _;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Log, LogFormat};
+
+/// Logs or counters could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter.
+    #[error("log.level \"{level}\" is not a level or a filter: {source}")]
+    Level {
+        /// What was set.
+        level: String,
+        /// Why.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// A second set-up in one process.
+    #[error("logs were set up before: {0}")]
+    Logs(#[from] tracing_subscriber::util::TryInitError),
+    /// A second set-up in one process.
+    #[error("counters were set up before: {0}")]
+    Counters(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+/// Sends logs to standard error from here on.
+pub fn start_logs(settings: &Log) -> Result<(), Error> {
+    let filter = filter(&settings.level)?;
+    let terminal = std::io::stderr().is_terminal();
+    let pretty = match settings.format {
+        LogFormat::Auto => terminal,
+        LogFormat::Json => false,
+        LogFormat::Pretty => true,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    if pretty {
+        let colours = terminal && !no_color();
+        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours)).try_init()?;
+    } else {
+        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        registry.with(layer).try_init()?;
+    }
+    Ok(())
+}
+
+/// A bare level speaks of this program; the libraries under it say what goes wrong and no more, unless the filter names them.
+fn filter(level: &str) -> Result<EnvFilter, Error> {
+    let directives = match level.to_ascii_lowercase().as_str() {
+        // Certificate failures come back as errors of the request, which say more.
+        bare @ ("trace" | "debug" | "info") => format!("warn,geft_sweeper={bare},rustls_platform_verifier=off"),
+        _ => level.to_owned(),
+    };
+    EnvFilter::try_new(directives).map_err(|source| Error::Level { level: level.to_owned(), source })
+}
+
+/// Whether the user wants no colours (no-color.org: set and not empty).
+#[must_use]
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// Collects counters from here on, for `/metrics`.
+pub fn start_counters() -> Result<PrometheusHandle, Error> {
+    Ok(PrometheusBuilder::new().install_recorder()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_leaves_the_libraries_quiet() {
+        assert!(filter("trace").unwrap().to_string().contains("geft_sweeper=trace"));
+        assert!(filter("trace").unwrap().to_string().contains("warn"));
+        assert_eq!(filter("hyper=debug").unwrap().to_string(), "hyper=debug");
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_refused_with_its_text() {
+        assert!(filter("geft_sweeper=loud").unwrap_err().to_string().contains("geft_sweeper=loud"));
+    }
+}

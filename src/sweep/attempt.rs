@@ -14,7 +14,7 @@ use crate::session::{Claim, State};
 use crate::throttle::{Entry, Pass, Why};
 
 /// How long a session waits whose status was asked and not answered, where no cancel request is meant.
-const STATUS_AGAIN: Duration = Duration::from_secs(60);
+const STATUS_AGAIN: Duration = Duration::from_mins(1);
 
 /// What is meant with a claimed session after looking at the source again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ const SKIPPED_NAMED: u64 = 10;
 /// How far a sweep that reads only changes goes back behind the last one: a change is seen that was committed late.
 const OVERLAP: TimeDelta = TimeDelta::minutes(15);
 /// How often the whole lookback is read, whatever changed, and its statuses are counted.
-const FULL_PASS: Duration = Duration::from_secs(3_600);
+const FULL_PASS: Duration = Duration::from_hours(1);
 
 /// Receives what a dry run finds, page by page.
 pub trait DryRun {

@@ -24,10 +24,19 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long a process that is to end goes on trying.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
+type Told = oneshot::Sender<bool>;
+
 enum Entry {
-    Record(Box<AttemptResult>, oneshot::Sender<bool>),
-    Settle(Box<Settled>, oneshot::Sender<bool>),
-    Release(Box<Claim>, Option<Duration>, oneshot::Sender<bool>),
+    Record(Box<AttemptResult>, Told),
+    Settle(Box<Settled>, Told),
+    Release(Box<Released>),
+}
+
+struct Released {
+    claim: Claim,
+    /// From when on the session is due; none: when it was before.
+    pause: Option<Duration>,
+    told: Told,
 }
 
 /// The way to the recorder.
@@ -64,7 +73,7 @@ impl Recorder {
 
     /// Gives a claim back.
     pub(super) async fn release(&self, claim: Claim, pause: Option<Duration>) {
-        self.hand_in(|told| Entry::Release(Box::new(claim), pause, told)).await;
+        self.hand_in(|told| Entry::Release(Box::new(Released { claim, pause, told }))).await;
     }
 
     /// How many results were given up on since the last call.
@@ -72,7 +81,7 @@ impl Recorder {
         self.unwritten.swap(0, Ordering::Relaxed)
     }
 
-    async fn hand_in(&self, entry: impl FnOnce(oneshot::Sender<bool>) -> Entry) -> bool {
+    async fn hand_in(&self, entry: impl FnOnce(Told) -> Entry) -> bool {
         let (tell, told) = oneshot::channel();
         self.entries.send(entry(tell)).await.is_ok() && told.await.unwrap_or(false)
     }
@@ -111,7 +120,7 @@ impl Writer {
             match entry {
                 Entry::Record(result, told) => results.push((*result, told)),
                 Entry::Settle(one, told) => settled.push((*one, told)),
-                Entry::Release(claim, pause, told) => released.push(((*claim, pause), told)),
+                Entry::Release(one) => released.push(*one),
             }
         }
         self.write_results(results).await;
@@ -120,7 +129,7 @@ impl Writer {
     }
 
     /// Results whose values the database refuses are split down to the row at fault.
-    async fn write_results(&mut self, results: Vec<(AttemptResult, oneshot::Sender<bool>)>) {
+    async fn write_results(&mut self, results: Vec<(AttemptResult, Told)>) {
         let mut batches = vec![results];
         while let Some(mut batch) = batches.pop() {
             let values: Vec<AttemptResult> = batch.iter().map(|(result, _)| result.clone()).collect();
@@ -138,7 +147,7 @@ impl Writer {
     }
 
     /// One row that the database refuses: without the texts from outside, so that the attempt itself is on record.
-    async fn write_without_texts(&mut self, batch: Vec<(AttemptResult, oneshot::Sender<bool>)>, refusal: &Error) {
+    async fn write_without_texts(&mut self, batch: Vec<(AttemptResult, Told)>, refusal: &Error) {
         for (result, told) in batch {
             telling::refused(&result, refusal);
             let plain = [result.clone().without_outside_texts()];
@@ -150,7 +159,7 @@ impl Writer {
         }
     }
 
-    async fn write_settled(&mut self, settled: Vec<(Settled, oneshot::Sender<bool>)>) {
+    async fn write_settled(&mut self, settled: Vec<(Settled, Told)>) {
         let mut batches = vec![settled];
         while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
             let mut values: Vec<Settled> = batch.iter().map(|(one, _)| one.clone()).collect();
@@ -168,7 +177,7 @@ impl Writer {
                 }
                 Some(Err(error)) => tracing::error!(
                     event = "session.not_settled",
-                    error = &error as &dyn std::error::Error,
+                    %error,
                     "a session could not be ended; its lease takes care of it"
                 ),
                 None => {}
@@ -176,16 +185,16 @@ impl Writer {
         }
     }
 
-    async fn write_released(&mut self, released: Vec<((Claim, Option<Duration>), oneshot::Sender<bool>)>) {
-        let (at_once, later): (Vec<_>, Vec<_>) = released.into_iter().partition(|((_, pause), _)| pause.is_none());
+    async fn write_released(&mut self, released: Vec<Released>) {
+        let (at_once, later): (Vec<_>, Vec<_>) = released.into_iter().partition(|one| one.pause.is_none());
         let mut groups = vec![at_once];
         groups.extend(later.into_iter().map(|one| vec![one]));
         for group in groups {
-            let Some(pause) = group.first().map(|((_, pause), _)| *pause) else { continue };
-            let claims: Vec<Claim> = group.iter().map(|((claim, _), _)| claim.clone()).collect();
+            let Some(pause) = group.first().map(|one| one.pause) else { continue };
+            let claims: Vec<Claim> = group.iter().map(|one| one.claim.clone()).collect();
             let ledger = self.ledger.clone();
             let done = self.until_taken(|| ledger.release(&claims, pause), claims.len()).await;
-            for (_, told) in group {
+            for Released { told, .. } in group {
                 told.send(matches!(done, Some(Ok(_)))).ok();
             }
         }
@@ -212,7 +221,7 @@ impl Writer {
             if !std::mem::replace(&mut self.failing, true) {
                 tracing::error!(
                     event = "ledger.not_writing",
-                    error = &error as &dyn std::error::Error,
+                    %error,
                     "the database does not take results; nothing new is claimed until it does"
                 );
             }
@@ -220,6 +229,7 @@ impl Writer {
                 self.unwritten.fetch_add(u64::try_from(number).unwrap_or(u64::MAX), Ordering::Relaxed);
                 return None;
             }
+            self.progress.beat();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(if self.stop.is_cancelled() { PAUSE.0 } else { PAUSE.1 });
         }
@@ -230,7 +240,7 @@ impl Writer {
     }
 }
 
-fn tell_recorded(batch: Vec<(AttemptResult, oneshot::Sender<bool>)>, recorded: &Recorded) {
+fn tell_recorded(batch: Vec<(AttemptResult, Told)>, recorded: &Recorded) {
     for (result, told) in batch {
         let session = result.claim.session_id.uuid();
         if recorded.late.contains(&session) {

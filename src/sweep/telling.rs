@@ -2,8 +2,6 @@
 //!
 //! It decides nothing. Every text in it was cleaned and freed of secrets in `geft`.
 
-use std::error::Error as _;
-
 use crate::ledger::{AttemptResult, Error, Settled, Sweep};
 use crate::outcome::{Attempt, Disposition, Outcome, Said};
 use crate::session::{Claim, State};
@@ -126,7 +124,7 @@ pub(super) fn refused(AttemptResult { claim, attempt, .. }: &AttemptResult, refu
         session_status = attempt.said.session_status,
         status_details = attempt.said.status_details,
         cause = attempt.error,
-        error = refusal.source(),
+        error = %refusal,
         "the database refused to store what the provider said; the attempt is written without it"
     );
 }

@@ -1,0 +1,138 @@
+//! How results look to people: tables, times, and a progress bar that is there only on a terminal.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use geft_sweeper::ledger::Sweep;
+use geft_sweeper::sweep::{Counts, Phase, Sweeper};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often the progress bar is drawn anew.
+const REDRAWN: Duration = Duration::from_millis(80);
+
+/// A time for people, to the second, in UTC.
+pub(super) fn moment(at: &DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// A table with a head.
+pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(UTF8_BORDERS_ONLY).set_header(head.to_vec());
+    table.add_rows(rows);
+    table.to_string()
+}
+
+/// The report of one sweep.
+pub(super) fn sweep(sweep: &Sweep) -> String {
+    let lasted = sweep.finished_at.map(|end| end - sweep.started_at).and_then(|lasted| lasted.to_std().ok()).unwrap_or_default();
+    let mut text = format!("sweep {} {} after {:.1} s\n", sweep.id, sweep.status, lasted.as_secs_f64());
+    let counts = [
+        ("discovered", sweep.discovered, "sessions taken on"),
+        ("canceled", sweep.canceled, "the provider confirmed the cancellation"),
+        ("already_terminal", sweep.already_terminal, "had ended before: a success"),
+        ("retried", sweep.retried, "attempts that will be repeated"),
+        ("failed", sweep.failed, "given up: see `geft-sweeper requeue`"),
+        ("withdrawn", sweep.withdrawn, "no longer named by the source"),
+        ("skipped", sweep.skipped, "source rows that could not be used"),
+    ];
+    for (name, number, meaning) in counts {
+        text += &format!("  {name:<22} {number:>9}   {meaning}\n");
+    }
+    if let (Some(left_alone), Some(ahead)) = (sweep.left_alone, sweep.dated_ahead) {
+        text += &format!("  {:<22} {left_alone:>9}   source rows whose status is in neither list\n", "left_alone");
+        text += &format!("  {:<22} {ahead:>9}   source rows dated in the future\n", "dated_ahead");
+    }
+    text += &format!(
+        "  {:<22} {:>9}   completed although selected for cancellation: money may move",
+        "paid_after_abandonment", sweep.paid_after_abandonment
+    );
+    text
+}
+
+/// The latest sweeps, a line each.
+pub(super) fn sweeps(sweeps: &[Sweep]) -> String {
+    let head = ["started", "trigger", "status", "discovered", "canceled", "already terminal", "retried", "failed", "withdrawn", "error"];
+    table(
+        &head,
+        sweeps.iter().map(|sweep| {
+            let numbers = [sweep.discovered, sweep.canceled, sweep.already_terminal, sweep.retried, sweep.failed, sweep.withdrawn];
+            let mut row = vec![moment(&sweep.started_at), sweep.trigger.clone(), sweep.status.clone()];
+            row.extend(numbers.iter().map(ToString::to_string));
+            row.push(sweep.error.clone().unwrap_or_default());
+            row
+        }),
+    )
+}
+
+/// A progress bar while a sweep runs.
+pub(super) struct Showing {
+    task: Option<JoinHandle<()>>,
+    end: CancellationToken,
+}
+
+impl Showing {
+    /// Takes the bar away.
+    pub(super) async fn finish(self) {
+        self.end.cancel();
+        if let Some(task) = self.task {
+            // A bar that could not be drawn is nobody's trouble.
+            task.await.ok();
+        }
+    }
+}
+
+/// Shows progress on standard error where that is a terminal, and nothing where it is not.
+pub(super) fn show_progress(sweeper: &Sweeper) -> Showing {
+    let end = CancellationToken::new();
+    if !std::io::stderr().is_terminal() {
+        return Showing { task: None, end };
+    }
+    let (sweeper, ended) = (sweeper.clone(), end.clone());
+    let task = tokio::spawn(async move {
+        let bar = bar();
+        while !ended.is_cancelled() {
+            draw(&bar, sweeper.progress().phase(), sweeper.progress().counts());
+            tokio::select! {
+                () = tokio::time::sleep(REDRAWN) => {}
+                () = ended.cancelled() => {}
+            }
+        }
+        draw(&bar, Phase::Canceling, sweeper.progress().counts());
+        bar.abandon();
+    });
+    Showing { task: Some(task), end }
+}
+
+fn bar() -> ProgressBar {
+    let plain = geft_sweeper::telemetry::no_color();
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let template = if plain {
+        "{prefix:<11} [{bar:30}] {pos}/{len}  {msg}"
+    } else {
+        "{prefix:<11.bold} [{bar:30.green}] {pos}/{len}  {msg}"
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("=> "));
+    bar
+}
+
+fn draw(bar: &ProgressBar, phase: Phase, counts: Counts) {
+    let Counts { discovered, canceled, already_terminal, retried, failed, withdrawn } = counts;
+    let done = canceled + already_terminal + failed + withdrawn;
+    bar.set_prefix(match phase {
+        Phase::Idle => "starting",
+        Phase::Discovering => "discovering",
+        Phase::Canceling => "canceling",
+    });
+    bar.set_length(discovered.max(done));
+    bar.set_position(done);
+    bar.set_message(format!(
+        "{canceled} canceled, {already_terminal} had ended, {retried} to be retried, {failed} failed, {withdrawn} withdrawn"
+    ));
+}

@@ -1,0 +1,154 @@
+//! The command `sweep`: one sweep, to its end; or, with `--dry-run`, what it would cancel.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use geft_sweeper::ledger::{Sweep, Trigger};
+use geft_sweeper::lifecycle::Lifecycle;
+use geft_sweeper::session::Candidate;
+use geft_sweeper::sweep::{DryRun, Sweeper};
+use geft_sweeper::telemetry;
+
+use super::{Verdict, output, wiring};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  geft-sweeper sweep --dry-run     what would be canceled now, and why; calls and writes nothing
+  geft-sweeper sweep               what is due now
+  geft-sweeper sweep --wait 10m    and retries that fall due within ten minutes
+  geft-sweeper sweep --json | jq .canceled";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Wait for retries that fall due within this time, such as 90s or 10m
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// Print what would be canceled and why; call and write nothing
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
+    let config = wiring::configuration(file)?;
+    telemetry::start_logs(&config.log)?;
+    let wired = wiring::wire(config)?;
+    // A plain connection first: it tells at once and in full why there is none.
+    let schema = wired.ledger.schema().await?;
+    if arguments.dry_run {
+        return dry_run(wired, schema.is_usable(), arguments.json, lifecycle).await;
+    }
+    wiring::ready_schema(&wired).await?;
+    let sweeper = Sweeper::new(&wired.config, wired.database, wired.ledger.clone(), lifecycle.stop.clone())?;
+    let showing = output::show_progress(&sweeper);
+    let alive = tokio::spawn(show_alive(wired.ledger.clone(), sweeper.clone()));
+    let ended = sweeper.sweep(Trigger::Command, arguments.wait).await;
+    alive.abort();
+    showing.finish().await;
+    // The process ends in any case; a name left on the list is forgotten after a day.
+    wired.ledger.say_goodbye().await.ok();
+    let ended = ended.map_err(wiring::by_fault)?;
+    report(&ended.sweep, arguments.json)?;
+    if let Some(held) = ended.held_back.filter(|_| ended.cut_short.is_none()) {
+        writeln!(std::io::stderr().lock(), "geft-sweeper: not everything was sent: {}", held.why.sentence()).ok();
+    }
+    match ended.cut_short {
+        Some(why) => Err(anyhow::anyhow!("the sweep was cut short: {why}")),
+        None => Ok(Verdict::Good),
+    }
+}
+
+fn report(sweep: &Sweep, json: bool) -> anyhow::Result<()> {
+    if json { wiring::print(&serde_json::to_string(sweep)?) } else { wiring::print(&output::sweep(sweep)) }
+}
+
+async fn show_alive(ledger: geft_sweeper::ledger::Ledger, sweeper: Sweeper) {
+    let mut interval = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        interval.tick().await;
+        let held = sweeper.held_back();
+        let held = held.map(|held| (held.why.as_str(), held.until.saturating_duration_since(std::time::Instant::now())));
+        // Whoever needs the database for the sweep itself says what is wrong with it.
+        ledger.show_alive("sweep", held).await.ok();
+    }
+}
+
+async fn dry_run(wired: wiring::Wired, schema_there: bool, json: bool, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
+    if !schema_there {
+        let mend = wired.ledger.schema().await?.mend();
+        writeln!(std::io::stderr().lock(), "geft-sweeper: {mend}; nothing has been dealt with yet as far as this can tell").ok();
+    }
+    let sweeper = Sweeper::new(&wired.config, wired.database, wired.ledger, lifecycle.stop)?;
+    let mut found = Found::begin(json)?;
+    sweeper.dry_run(schema_there, &mut found).await.map_err(wiring::by_fault)?;
+    found.end()?;
+    Ok(Verdict::Good)
+}
+
+/// What a dry run finds, written out as it comes, so that memory does not grow with it.
+struct Found {
+    json: bool,
+    candidates: u64,
+    skipped: u64,
+}
+
+impl Found {
+    fn begin(json: bool) -> std::io::Result<Self> {
+        if json {
+            write!(std::io::stdout().lock(), r#"{{"dry_run":true,"sessions":["#)?;
+        }
+        Ok(Self { json, candidates: 0, skipped: 0 })
+    }
+
+    fn end(&self) -> std::io::Result<()> {
+        let Self { candidates, skipped, .. } = self;
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, r#"],"would_cancel":{candidates},"skipped":{skipped}}}"#)
+        } else {
+            writeln!(out, "{candidates} sessions would be canceled; {skipped} source rows cannot be used; nothing was called or written")
+        }
+    }
+
+    fn line(candidate: &Candidate) -> String {
+        let created = candidate.source_created_at.map_or_else(|| "-".to_owned(), |at| output::moment(&at));
+        format!(
+            "{}  {:<10}  {:<14}  {}  {}",
+            candidate.session_id,
+            candidate.reason.as_str(),
+            candidate.source_status.as_deref().unwrap_or("-"),
+            created,
+            candidate.reference_id.as_deref().unwrap_or("-"),
+        )
+    }
+}
+
+impl DryRun for Found {
+    fn candidates(&mut self, candidates: &[Candidate]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        for candidate in candidates {
+            if self.json {
+                let comma = if self.candidates == 0 { "" } else { "," };
+                let one = serde_json::json!({
+                    "session_id": candidate.session_id.uuid(),
+                    "reference_id": candidate.reference_id,
+                    "reason": candidate.reason.as_str(),
+                    "source_status": candidate.source_status,
+                    "source_created_at": candidate.source_created_at,
+                });
+                write!(out, "{comma}{one}")?;
+            } else {
+                writeln!(out, "{}", Self::line(candidate))?;
+            }
+            self.candidates += 1;
+        }
+        Ok(())
+    }
+
+    fn skipped(&mut self, number: u64) -> std::io::Result<()> {
+        self.skipped += number;
+        Ok(())
+    }
+}

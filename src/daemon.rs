@@ -1,0 +1,178 @@
+//! The loop of `run`: a sweep at each tick, what falls due between the ticks, and an orderly end.
+//!
+//! It never exits for a database or an API that is away: it says so once and goes on when they come back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::database::Database;
+use crate::health::{Health, Part};
+use crate::ledger::{Ledger, Schema, Trigger};
+use crate::schedule::Schedule;
+use crate::sweep::{Error, Sweeper};
+
+/// The first and the longest pause between two tries to reach the database.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How often the database is asked for what falls due, at the least: others can put rows there.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often the process shows that it is alive.
+const ALIVE: Duration = Duration::from_secs(5);
+/// The pause after the merchant's table turned out not to fit the settings.
+const UNFIT: Duration = Duration::from_secs(10);
+/// A database that served for this long was well in between.
+const STEADY: Duration = Duration::from_secs(30);
+/// How long saying goodbye to the database may take.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// The process ended without having been able to put everything in order.
+#[derive(Debug, thiserror::Error)]
+#[error("the database did not answer at the end: what this process held is taken over when its lease ends")]
+pub struct Untidy;
+
+/// The daemon, wired.
+pub struct Daemon {
+    /// Its health.
+    pub health: Arc<Health>,
+    /// The conductor.
+    pub sweeper: Sweeper,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The database.
+    pub database: Database,
+    /// `[database] auto_migrate`
+    pub auto_migrate: bool,
+    /// Asked to stop.
+    pub stop: CancellationToken,
+}
+
+impl Daemon {
+    /// Runs until asked to stop.
+    pub async fn run(&self, mut schedule: Schedule) -> Result<(), Untidy> {
+        let alive = tokio::spawn(show_alive(self.ledger.clone(), self.sweeper.clone(), Arc::clone(&self.health)));
+        let mut tidy = true;
+        let mut pause = PAUSE.0;
+        while self.prepare().await {
+            let began = Instant::now();
+            tidy = self.serve(&mut schedule).await;
+            // A database that answers and yet fails at once must not be asked in a tight loop.
+            pause = if began.elapsed() > STEADY { PAUSE.0 } else { (pause * 2).min(UNFIT) };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => break,
+            }
+        }
+        alive.abort();
+        let goodbye = tokio::time::timeout(GOODBYE, self.ledger.say_goodbye()).await;
+        if tidy && matches!(goodbye, Ok(Ok(()))) { Ok(()) } else { Err(Untidy) }
+    }
+
+    /// Waits until the database answers and the schema fits; false where the process is to stop first.
+    async fn prepare(&self) -> bool {
+        let mut pause = PAUSE.0;
+        loop {
+            self.sweeper.progress().beat();
+            let ready = tokio::select! {
+                ready = self.is_ready() => ready,
+                () = self.stop.cancelled() => return false,
+            };
+            if ready {
+                return true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => return false,
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        let schema = match self.ledger.schema().await {
+            Ok(schema) => schema,
+            Err(error) => {
+                self.health.ill(Part::Database, &error.to_string());
+                return false;
+            }
+        };
+        self.health.well(Part::Database);
+        if matches!(schema, Schema::Missing | Schema::Behind { .. }) && self.auto_migrate {
+            match self.ledger.migrate().await {
+                Ok(done) => tracing::info!(
+                    event = "schema.migrated",
+                    from = done.from,
+                    to = done.to,
+                    "the schema is up to date"
+                ),
+                Err(error) => {
+                    self.health.ill(Part::Schema, &error.to_string());
+                    return false;
+                }
+            }
+        } else if !schema.is_usable() {
+            self.health.ill(Part::Schema, &schema.mend());
+            return false;
+        }
+        self.health.well(Part::Schema);
+        true
+    }
+
+    /// Sweeps and works until the process is to stop or the database fails. False where results were left unwritten.
+    async fn serve(&self, schedule: &mut Schedule) -> bool {
+        let mut wake = Instant::now();
+        loop {
+            self.sweeper.progress().beat();
+            let done = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return true,
+                () = schedule.tick() => self.sweeper.sweep(Trigger::Schedule, Duration::ZERO).await.map(drop),
+                () = tokio::time::sleep_until(wake.into()) => self.sweeper.work().await.map(drop),
+            };
+            let next = match done {
+                Ok(()) => self.next_wake().await,
+                Err(error) => Err(error),
+            };
+            wake = match next {
+                Ok(next) => {
+                    self.health.well(Part::Source);
+                    next
+                }
+                Err(Error::Source(error)) if error.is_setting() => {
+                    self.health.ill(Part::Source, &error.to_string());
+                    Instant::now() + UNFIT
+                }
+                Err(error) => {
+                    self.health.ill(Part::Database, &error.to_string());
+                    return !matches!(error, Error::Unwritten(_));
+                }
+            };
+        }
+    }
+
+    /// When there is something to do at the latest, the next tick aside.
+    async fn next_wake(&self) -> Result<Instant, Error> {
+        let now = Instant::now();
+        let due = self.sweeper.next_due().await?.map_or(now + LOOK_AGAIN, |due| now + due.min(LOOK_AGAIN));
+        let held = self.sweeper.held_back().map_or(due, |held| held.until.min(now + LOOK_AGAIN));
+        Ok(due.max(held))
+    }
+}
+
+/// Shows again and again that the process is alive, and finds out whether the database is.
+async fn show_alive(ledger: Ledger, sweeper: Sweeper, health: Arc<Health>) {
+    let mut interval = tokio::time::interval(ALIVE);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if health.trouble(Part::Schema).is_some() {
+            continue;
+        }
+        let held = sweeper.held_back();
+        let held = held.map(|held| (held.why.as_str(), held.until.saturating_duration_since(Instant::now())));
+        match ledger.show_alive("run", held).await {
+            Ok(()) => health.well(Part::Database),
+            Err(error) => health.ill(Part::Database, &error.to_string()),
+        }
+    }
+}

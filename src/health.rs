@@ -1,0 +1,94 @@
+//! How the daemon is: what the loop knows of itself, for the health endpoints and for the log.
+//!
+//! It asks nobody; the loop tells it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What can be wrong. Each is said once when it begins and once when it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The database does not answer.
+    Database,
+    /// The schema is missing or does not fit.
+    Schema,
+    /// The merchant's table does not fit the settings.
+    Source,
+}
+
+impl Part {
+    /// Every part, in the order in which they are needed.
+    pub const ALL: [Self; 3] = [Self::Database, Self::Schema, Self::Source];
+
+    /// The part's name in JSON and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Schema => "schema",
+            Self::Source => "source",
+        }
+    }
+}
+
+/// What is known of a part.
+#[derive(Clone, Debug, Default)]
+enum Condition {
+    #[default]
+    Unknown,
+    Well,
+    /// With the sentence that says what is wrong.
+    Ill(String),
+}
+
+/// The daemon's health. Nothing is known to be well before it was found so.
+#[derive(Debug, Default)]
+pub struct Health {
+    parts: Mutex<[Condition; 3]>,
+}
+
+impl Health {
+    /// Notes that a part is well, and says so where it was not.
+    pub fn well(&self, part: Part) {
+        let before = std::mem::replace(&mut self.parts_locked()[part as usize], Condition::Well);
+        if !matches!(before, Condition::Well) {
+            tracing::info!(event = "part.well", part = part.as_str(), "the {} is ready", part.as_str());
+        }
+    }
+
+    /// Notes what is wrong with a part, and says so where nothing was wrong with it before.
+    pub fn ill(&self, part: Part, what: &str) {
+        let before = std::mem::replace(&mut self.parts_locked()[part as usize], Condition::Ill(what.to_owned()));
+        if !matches!(before, Condition::Ill(_)) {
+            tracing::error!(event = "part.ill", part = part.as_str(), "{what}; trying again until it works");
+        }
+    }
+
+    /// What is wrong with a part, or that it was not reached yet; none where it is well.
+    #[must_use]
+    pub fn trouble(&self, part: Part) -> Option<String> {
+        match &self.parts_locked()[part as usize] {
+            Condition::Unknown => Some("not reached yet".to_owned()),
+            Condition::Well => None,
+            Condition::Ill(what) => Some(what.clone()),
+        }
+    }
+
+    fn parts_locked(&self) -> MutexGuard<'_, [Condition; 3]> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_ready_before_it_was_found_so() {
+        let health = Health::default();
+        assert!(health.trouble(Part::Database).is_some());
+        health.well(Part::Database);
+        assert_eq!(health.trouble(Part::Database), None);
+        health.ill(Part::Database, "gone");
+        assert_eq!(health.trouble(Part::Database).as_deref(), Some("gone"));
+    }
+}
