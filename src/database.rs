@@ -2,12 +2,13 @@
 //!
 //! No statement on anybody's tables is found here.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::config;
@@ -114,6 +115,23 @@ impl Database {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
         }
+    }
+
+    /// What is weak about the way to the server: none for a local one, or where its certificate and name are verified.
+    #[must_use]
+    pub fn weakness(&self) -> Option<String> {
+        let host = self.options.get_host();
+        let local = self.options.get_socket().is_some()
+            || host.starts_with('/')
+            || host == "localhost"
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if local || matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull) {
+            return None;
+        }
+        Some(format!(
+            "the connection to {} does not prove that it is the right server: write sslmode=verify-full into database.url",
+            self.place()
+        ))
     }
 
     /// Looks at a failure: where the server behind the connection is gone, read-only or going down, no connection

@@ -11,6 +11,7 @@ mod processes;
 mod record;
 mod release;
 mod requeue;
+mod rights;
 mod schema;
 mod slots;
 mod sweeps;

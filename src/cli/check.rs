@@ -1,0 +1,220 @@
+//! The command `check`: proves a set-up before it goes live, and finds every fault in one run.
+//!
+//! It writes nothing, migrates nothing and cancels nothing; it asks the API for one token.
+
+use std::path::Path;
+
+use geft_sweeper::config::{self, Sections};
+use geft_sweeper::database::Database;
+use geft_sweeper::geft::{Client, NotBegun};
+use geft_sweeper::ledger::{Instance, Ledger, Schema};
+use geft_sweeper::pace::Pace;
+use geft_sweeper::source::{Census, Fate, Plan, Source};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::{Verdict, output, wiring};
+
+/// The oldest PostgreSQL that is supported.
+const OLDEST_SERVER: i32 = 150_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Result {
+    Ok,
+    /// It works, but.
+    Warn,
+    /// It does not work; the detail says what mends it.
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    result: Result,
+    name: &'static str,
+    detail: String,
+}
+
+#[derive(Debug, Default)]
+struct Lines(Vec<Line>);
+
+impl Lines {
+    fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
+        self.0.push(Line { result: Result::Ok, name, detail: detail.into() });
+    }
+
+    fn warn(&mut self, name: &'static str, detail: impl Into<String>) {
+        self.0.push(Line { result: Result::Warn, name, detail: detail.into() });
+    }
+
+    fn fail(&mut self, name: &'static str, detail: impl Into<String>) {
+        self.0.push(Line { result: Result::Fail, name, detail: detail.into() });
+    }
+
+    fn failed(&self) -> bool {
+        self.0.iter().any(|line| line.result == Result::Fail)
+    }
+}
+
+pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::Result<Verdict> {
+    let sections = config::from_process(file);
+    let mut lines = Lines::default();
+    check_configuration(&sections, &mut lines);
+    check_database(&sections, &mut lines).await;
+    check_api(&sections, &mut lines).await;
+    if arguments.json {
+        wiring::print(&serde_json::json!({ "ok": !lines.failed(), "checks": lines.0 }).to_string())?;
+    } else {
+        for Line { result, name, detail } in &lines.0 {
+            let result = format!("{result:?}").to_lowercase();
+            wiring::print(&format!("{result:<4}  {name:<13}  {detail}"))?;
+        }
+    }
+    Ok(if lines.failed() { Verdict::Bad } else { Verdict::Good })
+}
+
+fn check_configuration(sections: &Sections, lines: &mut Lines) {
+    for problem in &sections.problems {
+        lines.fail("configuration", problem.to_string());
+    }
+    if sections.problems.is_empty() {
+        let read = sections.file.as_ref().map_or_else(|| "the environment alone".to_owned(), |file| file.display().to_string());
+        lines.ok("configuration", format!("read from {read}"));
+    }
+}
+
+async fn check_database(sections: &Sections, lines: &mut Lines) {
+    let Some(settings) = &sections.database else { return };
+    let instance = Instance::new("check");
+    let database = match Database::new(settings, &instance.application_name()) {
+        Ok(database) => database,
+        Err(error) => return lines.fail("database", error.to_string()),
+    };
+    let mut connection = match database.connect().await {
+        Ok(connection) => connection,
+        Err(error) => return lines.fail("database", format!("{error}; see database.url")),
+    };
+    let ledger = Ledger::new(database.clone(), instance);
+    check_server(&ledger, &database, lines).await;
+    check_schema(&ledger, settings.auto_migrate, lines).await;
+    if let Some(settings) = &sections.source {
+        check_source(settings, &mut connection, lines).await;
+    }
+}
+
+async fn check_server(ledger: &Ledger, database: &Database, lines: &mut Lines) {
+    match ledger.server_version().await {
+        Ok((number, text)) if number < OLDEST_SERVER => {
+            lines.fail("database", format!("PostgreSQL {text} at {} is too old: 15 or later is needed", database.place()));
+        }
+        Ok((_, text)) => lines.ok("database", format!("PostgreSQL {text} at {}", database.place())),
+        Err(error) => lines.fail("database", error.to_string()),
+    }
+    match database.weakness() {
+        Some(weakness) => lines.warn("tls", weakness),
+        None => lines.ok("tls", "the way to the database is local or verified"),
+    }
+}
+
+async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
+    let schema = match ledger.schema().await {
+        Ok(schema) => schema,
+        Err(error) => return lines.fail("schema", error.to_string()),
+    };
+    match schema {
+        Schema::Current | Schema::NewerCompatible { .. } => lines.ok("schema", schema.mend()),
+        Schema::TooNew { .. } => return lines.fail("schema", schema.mend()),
+        Schema::Missing | Schema::Behind { .. } if !auto_migrate => return lines.fail("schema", schema.mend()),
+        Schema::Missing | Schema::Behind { .. } => {
+            return match ledger.may_migrate().await {
+                Ok(true) => lines.ok("schema", "missing or behind; `run` and `sweep` bring it up to date at their start"),
+                Ok(false) => lines.fail(
+                    "schema",
+                    format!("{}; this role may not: let a role that may run it, or GRANT CREATE ON DATABASE", schema.mend()),
+                ),
+                Err(error) => lines.fail("schema", error.to_string()),
+            };
+        }
+    }
+    match ledger.missing_rights().await {
+        Ok(missing) if missing.is_empty() => lines.ok("rights", "this role may do all that is needed in geft_sweeper"),
+        Ok(missing) => missing.iter().for_each(|grant| lines.fail("rights", format!("a right is missing: {grant}"))),
+        Err(error) => lines.fail("rights", error.to_string()),
+    }
+}
+
+async fn check_source(settings: &config::Source, connection: &mut PgConnection, lines: &mut Lines) {
+    let source = match Source::inspect(settings, connection).await {
+        Ok(source) => source,
+        Err(error) => return error.sentences().iter().for_each(|sentence| lines.fail("source", sentence)),
+    };
+    lines.ok("source", source.description());
+    match source.plans(connection).await {
+        Ok(plans) => {
+            for Plan { purpose, how, mend } in plans {
+                match mend {
+                    None => lines.ok("plan", format!("{purpose}: {how}")),
+                    Some(mend) => lines.warn("plan", format!("{purpose}: {how}; {mend}")),
+                }
+            }
+        }
+        Err(error) => lines.fail("plan", error.to_string()),
+    }
+    match source.census(connection).await {
+        Ok(census) => check_census(&census, lines),
+        Err(error) => lines.fail("statuses", error.to_string()),
+    }
+}
+
+fn check_census(census: &Census, lines: &mut Lines) {
+    for status in &census.statuses {
+        let fate = match status.fate {
+            Fate::Abandoned => "canceled as abandoned",
+            Fate::Aged => "canceled once it is old enough",
+            Fate::LeftAlone => "left alone: it is in neither list",
+        };
+        let name = status.status.as_deref().unwrap_or("(null)");
+        lines.ok("status", format!("\"{name}\": {} rows within the lookback: {fate}", status.rows));
+    }
+    if census.dated_ahead > 0 {
+        lines.warn("clock", format!("{} rows are dated in the future: they are never aged", census.dated_ahead));
+    }
+    if census.undated > 0 {
+        lines.warn("clock", format!("{} rows have no date: they are not discovered", census.undated));
+    }
+    match (census.newest, census.newest_age_s) {
+        (Some(newest), Some(age)) => {
+            lines.ok("newest row", format!("created at {}, {} s ago", output::moment(&newest), age.round()));
+        }
+        _ => lines.warn("newest row", "there is no row within the lookback: is this the right table?"),
+    }
+}
+
+async fn check_api(sections: &Sections, lines: &mut Lines) {
+    let Some(settings) = &sections.api else { return };
+    let client = match Client::new(settings, Pace::unlimited()) {
+        Ok(client) => client,
+        Err(error) => return lines.fail("api", error.to_string()),
+    };
+    match client.authorize().await {
+        Ok(()) => {
+            lines.ok("api", format!("{} answers", settings.base_url));
+            lines.ok("credentials", "accepted");
+        }
+        Err(NotBegun::CredentialsRefused { error }) => {
+            lines.ok("api", format!("{} answers", settings.base_url));
+            lines.fail("credentials", format!("{error}; see api.client_id and api.client_secret (or api.client_secret_file)"));
+        }
+        Err(not_begun) => {
+            lines.fail("api", format!("{} gives no token: {not_begun}; see api.base_url", settings.base_url));
+            lines.fail("credentials", "could not be tried: the API gave no answer to them");
+        }
+    }
+}
