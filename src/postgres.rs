@@ -127,10 +127,7 @@ impl PrivatePostgres {
     /// The URL of a database, over the server's socket, as the user `sweeper` who may do anything there.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let folder: String = url::form_urlencoded::byte_serialize(self.folder.as_os_str().as_bytes()).collect();
-        // A form writes a blank as "+", the host of a URL does not.
-        let host = folder.replace('+', "%20");
-        format!("postgres://sweeper@{host}:{}/{database}?sslmode=disable", self.port)
+        url(&self.folder, self.port, database)
     }
 
     /// The folder with everything of the server.
@@ -176,6 +173,14 @@ impl PrivatePostgres {
     }
 }
 
+/// A folder as the host of a URL means the socket in it.
+fn url(folder: &Path, port: u16, database: &str) -> String {
+    let folder: String = url::form_urlencoded::byte_serialize(folder.as_os_str().as_bytes()).collect();
+    // A form writes a blank as "+", the host of a URL does not.
+    let host = folder.replace('+', "%20");
+    format!("postgres://sweeper@{host}:{port}/{database}?sslmode=disable")
+}
+
 /// Makes the folder with the server's settings in it, owned by the user that will run the server.
 fn prepare_folder(options: &Options, account: Option<Account>) -> Result<TempDir, Error> {
     // As root the server is another user's, who may not reach a TMPDIR of ours.
@@ -217,4 +222,30 @@ fn spawn_watchdog(programs: &Path, folder: &Path, account: Option<Account>) -> R
         command.uid(uid).gid(gid);
     }
     command.spawn().map_err(Error::Watchdog)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgConnectOptions;
+
+    use super::*;
+
+    #[test]
+    fn the_url_names_the_socket_whatever_the_folder_is_called() {
+        for folder in ["/tmp/geft-sweeper-AbC123", "/tmp/a b+c'd%20é"] {
+            let options: PgConnectOptions = url(Path::new(folder), 5432, "shop").parse().unwrap();
+            assert_eq!(options.get_socket().map(PathBuf::as_path), Some(Path::new(folder)));
+            assert_eq!((options.get_username(), options.get_database()), ("sweeper", Some("shop")));
+        }
+    }
+
+    #[test]
+    fn nothing_listens_on_the_network_unless_a_port_is_asked_for() {
+        let folder = Path::new("/tmp/it's");
+        let closed = settings(&Options::default(), folder);
+        assert_eq!(closed, "listen_addresses = ''\nport = 5432\nunix_socket_directories = '/tmp/it''s'\n");
+        let open = settings(&Options { port: Some(6000), ..Options::not_durable() }, folder);
+        assert!(open.starts_with("listen_addresses = '127.0.0.1'\nport = 6000\n"), "{open}");
+        assert!(open.ends_with("fsync = off\nfull_page_writes = off\n"), "{open}");
+    }
 }

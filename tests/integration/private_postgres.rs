@@ -73,6 +73,18 @@ async fn settings_reach_the_server() {
 }
 
 #[tokio::test]
+async fn a_port_that_was_asked_for_is_open_on_this_machine_alone() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let server = PrivatePostgres::start(Options { port: Some(port), ..Options::not_durable() }).await.unwrap();
+    let url = format!("postgres://sweeper@127.0.0.1:{port}/postgres?sslmode=disable");
+    PgConnection::connect(&url).await.unwrap().ping().await.unwrap();
+    PgConnection::connect(&server.url("postgres")).await.unwrap().ping().await.unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_setting_that_postgresql_refuses_is_told_in_its_words() {
     let refused = PrivatePostgres::start(Options::default().with("max_connections", "none")).await.unwrap_err();
     assert!(refused.to_string().contains(r#"invalid value for parameter "max_connections": "none""#), "{refused}");
