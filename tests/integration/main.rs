@@ -1,3 +1,12 @@
 //! Every test that needs a database, the network or the real binary, in one program.
 
-fn main() {}
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic, in its helpers too"
+)]
+
+mod private_postgres;
+mod rooms;
+mod support;
