@@ -69,7 +69,7 @@ mod tests {
             randomization_factor: factor,
             max_interval: Duration::from_millis(max),
             max_attempts: 20,
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
         })
     }
 

@@ -57,7 +57,9 @@ enum Command {
     #[command(after_help = "Example:\n  geft-sweeper migrate --config /etc/geft-sweeper/config.toml")]
     Migrate,
     /// Proves a set-up before it goes live
-    #[command(after_help = "Examples:\n  geft-sweeper check\n  geft-sweeper check --json | jq '.checks[] | select(.result != \"ok\")'")]
+    #[command(
+        after_help = "Examples:\n  geft-sweeper check\n  geft-sweeper check --json | jq '.checks[] | select(.result != \"ok\")'"
+    )]
     Check(check::Arguments),
     /// Backlog by state, last sweeps, processes alive, what holds sending back
     #[command(after_help = "Examples:\n  geft-sweeper status\n  geft-sweeper status --json | jq .backlog")]

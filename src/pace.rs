@@ -149,7 +149,7 @@ mod tests {
     async fn nothing_leaves_while_no_share_can_be_reserved() {
         let (pace, turns) = Pace::limited(100.0);
         let serving = tokio::spawn(turns.serve(async |_, _| None));
-        let permit = tokio::time::timeout(Duration::from_secs(60), pace.permit()).await;
+        let permit = tokio::time::timeout(Duration::from_mins(1), pace.permit()).await;
         assert!(permit.is_err());
         serving.abort();
     }

@@ -103,8 +103,9 @@ pub struct Claim {
     pub may_have_had_effect: bool,
     /// When the claim was made, by the database's clock.
     pub claimed_at: DateTime<Utc>,
-    /// The same moment by this process's monotonic clock, read before the claim was sent: never later than the truth.
-    pub asked_at: Instant,
+    /// When the claim was known to be ours, by the monotonic clock: what has passed since, added to `claimed_at`, is
+    /// never ahead of the database's clock.
+    pub answered_at: Instant,
     /// The moment by which the attempt must be over, by the monotonic clock: the lease less a margin.
     pub deadline: Instant,
 }

@@ -85,7 +85,10 @@ fn check_configuration(sections: &Sections, lines: &mut Lines) {
         lines.fail("configuration", problem.to_string());
     }
     if sections.problems.is_empty() {
-        let read = sections.file.as_ref().map_or_else(|| "the environment alone".to_owned(), |file| file.display().to_string());
+        let read = sections
+            .file
+            .as_ref()
+            .map_or_else(|| "the environment alone".to_owned(), |file| file.display().to_string());
         lines.ok("configuration", format!("read from {read}"));
     }
 }
@@ -112,7 +115,10 @@ async fn check_database(sections: &Sections, lines: &mut Lines) {
 async fn check_server(ledger: &Ledger, database: &Database, lines: &mut Lines) {
     match ledger.server_version().await {
         Ok((number, text)) if number < OLDEST_SERVER => {
-            lines.fail("database", format!("PostgreSQL {text} at {} is too old: 15 or later is needed", database.place()));
+            lines.fail(
+                "database",
+                format!("PostgreSQL {text} at {} is too old: 15 or later is needed", database.place()),
+            );
         }
         Ok((_, text)) => lines.ok("database", format!("PostgreSQL {text} at {}", database.place())),
         Err(error) => lines.fail("database", error.to_string()),
@@ -134,10 +140,15 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
         Schema::Missing | Schema::Behind { .. } if !auto_migrate => return lines.fail("schema", schema.mend()),
         Schema::Missing | Schema::Behind { .. } => {
             return match ledger.may_migrate().await {
-                Ok(true) => lines.ok("schema", "missing or behind; `run` and `sweep` bring it up to date at their start"),
+                Ok(true) => {
+                    lines.ok("schema", "missing or behind; `run` and `sweep` bring it up to date at their start")
+                }
                 Ok(false) => lines.fail(
                     "schema",
-                    format!("{}; this role may not: let a role that may run it, or GRANT CREATE ON DATABASE", schema.mend()),
+                    format!(
+                        "{}; this role may not: let a role that may run it, or GRANT CREATE ON DATABASE",
+                        schema.mend()
+                    ),
                 ),
                 Err(error) => lines.fail("schema", error.to_string()),
             };
@@ -210,7 +221,10 @@ async fn check_api(sections: &Sections, lines: &mut Lines) {
         }
         Err(NotBegun::CredentialsRefused { error }) => {
             lines.ok("api", format!("{} answers", settings.base_url));
-            lines.fail("credentials", format!("{error}; see api.client_id and api.client_secret (or api.client_secret_file)"));
+            lines.fail(
+                "credentials",
+                format!("{error}; see api.client_id and api.client_secret (or api.client_secret_file)"),
+            );
         }
         Err(not_begun) => {
             lines.fail("api", format!("{} gives no token: {not_begun}; see api.base_url", settings.base_url));

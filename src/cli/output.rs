@@ -23,14 +23,15 @@ pub(super) fn moment(at: &DateTime<Utc>) -> String {
 /// A table with a head.
 pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_header(head.to_vec());
+    table.load_style(UTF8_BORDERS_ONLY).set_header(head.to_vec());
     table.add_rows(rows);
     table.to_string()
 }
 
 /// The report of one sweep.
 pub(super) fn sweep(sweep: &Sweep) -> String {
-    let lasted = sweep.finished_at.map(|end| end - sweep.started_at).and_then(|lasted| lasted.to_std().ok()).unwrap_or_default();
+    let lasted =
+        sweep.finished_at.map(|end| end - sweep.started_at).and_then(|lasted| lasted.to_std().ok()).unwrap_or_default();
     let mut text = format!("sweep {} {} after {:.1} s\n", sweep.id, sweep.status, lasted.as_secs_f64());
     let counts = [
         ("discovered", sweep.discovered, "sessions taken on"),
@@ -57,11 +58,29 @@ pub(super) fn sweep(sweep: &Sweep) -> String {
 
 /// The latest sweeps, a line each.
 pub(super) fn sweeps(sweeps: &[Sweep]) -> String {
-    let head = ["started", "trigger", "status", "discovered", "canceled", "already terminal", "retried", "failed", "withdrawn", "error"];
+    let head = [
+        "started",
+        "trigger",
+        "status",
+        "discovered",
+        "canceled",
+        "already terminal",
+        "retried",
+        "failed",
+        "withdrawn",
+        "error",
+    ];
     table(
         &head,
         sweeps.iter().map(|sweep| {
-            let numbers = [sweep.discovered, sweep.canceled, sweep.already_terminal, sweep.retried, sweep.failed, sweep.withdrawn];
+            let numbers = [
+                sweep.discovered,
+                sweep.canceled,
+                sweep.already_terminal,
+                sweep.retried,
+                sweep.failed,
+                sweep.withdrawn,
+            ];
             let mut row = vec![moment(&sweep.started_at), sweep.trigger.clone(), sweep.status.clone()];
             row.extend(numbers.iter().map(ToString::to_string));
             row.push(sweep.error.clone().unwrap_or_default());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use geft_sweeper::ledger::{Ledger, Requeued, RequeueSelection};
+use geft_sweeper::ledger::{Ledger, RequeueSelection, Requeued};
 use geft_sweeper::outcome::Outcome;
 use geft_sweeper::session::SessionId;
 
@@ -55,9 +55,9 @@ fn since(text: &str) -> Result<Since, String> {
     if let Ok(date) = text.parse::<NaiveDate>() {
         return Ok(Since::Moment(date.and_time(NaiveTime::MIN).and_utc()));
     }
-    humantime::parse_duration(text)
-        .map(Since::Ago)
-        .map_err(|_| "give a time such as 2026-11-01T00:00:00Z, a date such as 2026-11-01, or how long ago, such as 2h".to_owned())
+    humantime::parse_duration(text).map(Since::Ago).map_err(|_| {
+        "give a time such as 2026-11-01T00:00:00Z, a date such as 2026-11-01, or how long ago, such as 2h".to_owned()
+    })
 }
 
 pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::Result<Verdict> {

@@ -2,4 +2,7 @@
 use tokio_util::sync::CancellationToken;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
-pub(super) async fn run(_: Arguments, stop: CancellationToken) -> anyhow::Result<()> { stop.cancelled().await; Ok(()) }
+pub(super) async fn run(_: Arguments, stop: CancellationToken) -> anyhow::Result<()> {
+    stop.cancelled().await;
+    Ok(())
+}

@@ -61,9 +61,16 @@ async fn as_text(ledger: &Ledger) -> anyhow::Result<String> {
         text += " none";
     }
     for process in processes {
-        text += &format!("\n  {} ({} {}, since {})", process.instance, process.command, process.version, output::moment(&process.started_at));
+        text += &format!(
+            "\n  {} ({} {}, since {})",
+            process.instance,
+            process.command,
+            process.version,
+            output::moment(&process.started_at)
+        );
         if let Some(reason) = process.held_back_by {
-            let until = process.held_back_until.map_or_else(String::new, |at| format!(" until {}", output::moment(&at)));
+            let until =
+                process.held_back_until.map_or_else(String::new, |at| format!(" until {}", output::moment(&at)));
             text += &format!(": sending is held back by {reason}{until}");
         }
     }

@@ -69,16 +69,26 @@ async fn show_alive(ledger: geft_sweeper::ledger::Ledger, sweeper: Sweeper) {
     loop {
         interval.tick().await;
         let held = sweeper.held_back();
-        let held = held.map(|held| (held.why.as_str(), held.until.saturating_duration_since(std::time::Instant::now())));
+        let held =
+            held.map(|held| (held.why.as_str(), held.until.saturating_duration_since(std::time::Instant::now())));
         // Whoever needs the database for the sweep itself says what is wrong with it.
         ledger.show_alive("sweep", held).await.ok();
     }
 }
 
-async fn dry_run(wired: wiring::Wired, schema_there: bool, json: bool, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
+async fn dry_run(
+    wired: wiring::Wired,
+    schema_there: bool,
+    json: bool,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<Verdict> {
     if !schema_there {
         let mend = wired.ledger.schema().await?.mend();
-        writeln!(std::io::stderr().lock(), "geft-sweeper: {mend}; nothing has been dealt with yet as far as this can tell").ok();
+        writeln!(
+            std::io::stderr().lock(),
+            "geft-sweeper: {mend}; nothing has been dealt with yet as far as this can tell"
+        )
+        .ok();
     }
     let sweeper = Sweeper::new(&wired.config, wired.database, wired.ledger, lifecycle.stop)?;
     let mut found = Found::begin(json)?;
@@ -108,7 +118,10 @@ impl Found {
         if self.json {
             writeln!(out, r#"],"would_cancel":{candidates},"skipped":{skipped}}}"#)
         } else {
-            writeln!(out, "{candidates} sessions would be canceled; {skipped} source rows cannot be used; nothing was called or written")
+            writeln!(
+                out,
+                "{candidates} sessions would be canceled; {skipped} source rows cannot be used; nothing was called or written"
+            )
         }
     }
 

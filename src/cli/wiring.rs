@@ -32,7 +32,8 @@ pub(super) fn wire(config: Config) -> anyhow::Result<Wired> {
 
 /// The host's name, for people alone.
 fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Refuses a schema that this program cannot work with.

@@ -40,7 +40,7 @@ struct Row {
 }
 
 impl Row {
-    fn into_claim(self, token: Uuid, asked_at: Instant, lease: Duration) -> Claim {
+    fn into_claim(self, token: Uuid, asked_at: Instant, answered_at: Instant, lease: Duration) -> Claim {
         Claim {
             token,
             session_id: self.session_id.into(),
@@ -50,7 +50,8 @@ impl Row {
             uncounted_running: u32::try_from(self.uncounted_running).unwrap_or_default(),
             may_have_had_effect: self.may_have_had_effect,
             claimed_at: self.claimed_at,
-            asked_at,
+            answered_at,
+            // From before the claim was sent: never later than the lease in the database.
             deadline: asked_at + lease.saturating_sub(MARGIN),
         }
     }
@@ -95,7 +96,8 @@ impl Ledger {
         .await
         .map_err(self.failed("claiming sessions"))?;
         self.doubtful.set_locked(None);
-        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, lease)).collect())
+        let answered_at = Instant::now();
+        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, answered_at, lease)).collect())
     }
 
     async fn read_back(&self, token: Uuid, asked_at: Instant, lease: Duration) -> Result<Vec<Claim>, Error> {
@@ -110,7 +112,7 @@ impl Ledger {
         .fetch_all(self.database.pool())
         .await
         .map_err(self.failed("reading a claim back"))?;
-        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, lease)).collect())
+        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, asked_at, lease)).collect())
     }
 
     /// How long until the next session is due or the next lease ends; none where nothing is open. Zero: now.

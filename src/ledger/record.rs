@@ -165,7 +165,7 @@ impl Columns {
 
 /// A moment of this process as a time of the database: the claim's, plus what has passed since.
 fn moment(claim: &Claim, instant: Instant) -> DateTime<Utc> {
-    claim.claimed_at + delta(instant.saturating_duration_since(claim.asked_at))
+    claim.claimed_at + delta(instant.saturating_duration_since(claim.answered_at))
 }
 
 /// Far pauses are bounded by the settings (`max_interval`, `max_retry_after`), so a century stands for "too far".

@@ -135,7 +135,7 @@ async fn apply(connection: &mut PgConnection) -> Result<(), sqlx::migrate::Migra
     if !there {
         sqlx::query("CREATE SCHEMA geft_sweeper").execute(&mut *connection).await?;
     }
-    MIGRATIONS.run(connection).await
+    MIGRATIONS.run_direct(None, connection, false).await
 }
 
 async fn read(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {

@@ -156,7 +156,7 @@ mod tests {
             randomization_factor: 0.0,
             max_interval: Duration::from_secs(1),
             max_attempts: 3,
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
         });
         let claim = Claim {
             token: Uuid::nil(),
@@ -167,7 +167,7 @@ mod tests {
             uncounted_running: 0,
             may_have_had_effect,
             claimed_at: DateTime::UNIX_EPOCH,
-            asked_at: Instant::now(),
+            answered_at: Instant::now(),
             deadline: Instant::now(),
         };
         Intent::of(&claim, named, &policy)

@@ -61,7 +61,7 @@ pub(super) fn settled(Settled { claim, state, said }: &Settled) {
             "a session could not be canceled and is given up; `geft-sweeper requeue` takes it up again"
         ),
         _ => {
-            tracing::debug!(event = "session.withdrawn", session_id = %claim.session_id, "the source no longer names a session")
+            tracing::debug!(event = "session.withdrawn", session_id = %claim.session_id, "the source no longer names a session");
         }
     }
 }

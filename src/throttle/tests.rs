@@ -134,6 +134,6 @@ fn a_hold_without_a_stated_time_grows() {
 fn no_more_is_claimed_than_can_be_sent_in_time() {
     let gate = Gate::new(32, Duration::from_secs(10));
     assert_eq!(gate.worth_claiming(Duration::from_secs(15)), 48);
-    assert_eq!(gate.worth_claiming(Duration::from_secs(3_600)), 64);
+    assert_eq!(gate.worth_claiming(Duration::from_hours(1)), 64);
     assert_eq!(gate.worth_claiming(Duration::from_millis(1)), 1);
 }

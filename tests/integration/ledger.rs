@@ -60,7 +60,11 @@ fn result(claim: &Claim, outcome: Outcome, disposition: Disposition) -> AttemptR
     let attempt = Attempt {
         outcome,
         http_status: Some(200),
-        said: Said { session_status: Some("Canceled".to_owned()), status_details: Some("EFT0501".to_owned()), amount: None },
+        said: Said {
+            session_status: Some("Canceled".to_owned()),
+            status_details: Some("EFT0501".to_owned()),
+            amount: None,
+        },
         error: None,
         retry_after: None,
         fresh_token: false,
@@ -87,7 +91,8 @@ fn policy(max_attempts: u32) -> Policy {
 
 /// Lets the leases of all sessions run out.
 async fn end_leases(pool: &PgPool) {
-    let statement = "UPDATE geft_sweeper.cancellations SET lease_until = now() - interval '1 second' WHERE state = 'in_flight'";
+    let statement =
+        "UPDATE geft_sweeper.cancellations SET lease_until = now() - interval '1 second' WHERE state = 'in_flight'";
     sqlx::query(statement).execute(pool).await.unwrap();
 }
 
@@ -182,7 +187,10 @@ async fn a_takeover_that_spends_the_budget_makes_the_session_due_at_once_for_its
     let again = ledger.claim(1, LEASE).await.unwrap().remove(0);
     assert_eq!((again.session_id.uuid(), again.counted, again.may_have_had_effect), (ids[0], 1, true));
     let next: Option<chrono::DateTime<chrono::Utc>> =
-        sqlx::query_scalar("SELECT next_attempt_at FROM geft_sweeper.cancel_attempts").fetch_one(database.pool()).await.unwrap();
+        sqlx::query_scalar("SELECT next_attempt_at FROM geft_sweeper.cancel_attempts")
+            .fetch_one(database.pool())
+            .await
+            .unwrap();
     assert_eq!(next, None, "the audit row promises no further attempt");
     database.close().await;
 }
@@ -253,7 +261,10 @@ async fn a_withdrawn_session_that_is_named_again_is_taken_on_again_and_a_known_o
     let (sweep, ids) = take_on(&ledger, 2).await;
     let claims = ledger.claim(2, LEASE).await.unwrap();
     let withdrawn = claims.iter().find(|claim| claim.session_id.uuid() == ids[0]).unwrap().clone();
-    ledger.settle(Some(sweep), &[Settled { claim: withdrawn, state: State::Withdrawn, said: Said::default() }]).await.unwrap();
+    ledger
+        .settle(Some(sweep), &[Settled { claim: withdrawn, state: State::Withdrawn, said: Said::default() }])
+        .await
+        .unwrap();
     assert_eq!(state(database.pool(), ids[0]).await, ("withdrawn".to_owned(), 0), "no attempt was made");
     let candidates: Vec<Candidate> = ids.iter().copied().map(candidate).collect();
     assert_eq!(ledger.take_on(sweep, &candidates).await.unwrap(), 1);
@@ -271,7 +282,11 @@ async fn no_role_can_change_the_audit_trail() {
     ledger.record(Some(sweep), &[canceled(&claims[0])]).await.unwrap();
     let mut connection = database.pool().acquire().await.unwrap();
     for role in ["origin", "replica"] {
-        sqlx::query("SELECT set_config('session_replication_role', $1, false)").bind(role).execute(&mut *connection).await.unwrap();
+        sqlx::query("SELECT set_config('session_replication_role', $1, false)")
+            .bind(role)
+            .execute(&mut *connection)
+            .await
+            .unwrap();
         for statement in [
             "UPDATE geft_sweeper.cancel_attempts SET outcome = 'canceled'",
             "DELETE FROM geft_sweeper.cancel_attempts",

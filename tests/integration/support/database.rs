@@ -1,5 +1,10 @@
 //! A fresh database for each test, on one private server for the whole run.
 
+use std::time::Duration;
+
+use geft_sweeper::config;
+use geft_sweeper::database::Database;
+use geft_sweeper::ledger::{Instance, Ledger};
 use geft_sweeper::postgres::{Options, PrivatePostgres};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -23,12 +28,17 @@ async fn server() -> &'static PrivatePostgres {
         .await
 }
 
-/// Brings the ledger's schema into a database.
+/// Brings the ledger's schema into a database, as the program does.
 async fn migrated(url: &str) {
-    let mut connection = PgConnection::connect(url).await.unwrap();
-    sqlx::migrate!().run(&mut connection).await.unwrap();
-    // Nobody may be connected to a database that is copied.
-    connection.close().await.unwrap();
+    let settings = config::Database {
+        url: url.into(),
+        max_connections: 2,
+        auto_migrate: true,
+        statement_timeout: Duration::from_secs(30),
+    };
+    // Its pool connects to nothing: nobody may be connected to a database that is copied.
+    let database = Database::new(&settings, "harness").unwrap();
+    Ledger::new(database, Instance::new("harness")).migrate().await.unwrap();
 }
 
 /// Runs a statement that cannot be in a transaction. The names in it are our own.
