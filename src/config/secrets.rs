@@ -26,6 +26,9 @@ pub(super) struct Given {
 /// A secret text that has to be given; `example` is a line of the file.
 pub(super) fn required(draft: &mut Draft, direct: &str, example: &str) -> Option<Given> {
     let from_file = format!("{direct}_file");
+    if draft.is_refused(direct) {
+        return None;
+    }
     let given = if draft.gives(&from_file) {
         read(draft, from_file)?
     } else if draft.gives(direct) {
@@ -43,6 +46,9 @@ pub(super) fn required(draft: &mut Draft, direct: &str, example: &str) -> Option
 
 /// The extra headers, by name.
 pub(super) fn headers(draft: &mut Draft) -> Option<Vec<(String, SecretString)>> {
+    if draft.is_refused("api.headers") {
+        return None;
+    }
     let (setting, table) = if draft.gives("api.headers_file") {
         let Given { setting, text } = read(draft, "api.headers_file".to_owned())?;
         let table = match FileFormat::Toml.parse(None, &text) {
