@@ -74,6 +74,10 @@ pub(super) fn headers(draft: &mut Draft) -> Option<Vec<(String, SecretString)>> 
 /// Reads the file that a setting names; one newline at its end is not part of the secret.
 fn read(draft: &mut Draft, setting: String) -> Option<Given> {
     let path = draft.text(&setting)?;
+    if path.contains("://") {
+        draft.refuse(&setting, "must be the path of a file, not the value itself");
+        return None;
+    }
     match fs::read_to_string(&path) {
         Ok(text) => {
             let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));

@@ -51,9 +51,11 @@ fn secrets_of_the_wrong_kind_or_in_an_address_are_not_shown() {
         "client_secret = hunter2-xyzzy",
         "base_url = \"https://u:hunter2-xyzzy@host\"",
         "base_url = \"https://host/?key=hunter2-xyzzy\"",
+        "client_id = \"id:hunter2-xyzzy\"",
     ] {
         tells_no_secret(&format!("[api]\n{api}\n"), &[]);
     }
+    tells_no_secret("[database]\nurl_file = \"postgres://u:hunter2-xyzzy@db/shop\"", &[]);
     tells_no_secret("database = \"postgres://u:hunter2-xyzzy@db\"", &[]);
     tells_no_secret(REQUIRED, &[("GEFT_SWEEPER__API__HEADERS", "x: hunter2-xyzzy")]);
     tells_no_secret(REQUIRED, &[("GEFT_SWEEPER__API__CLIENT_SECRT", "hunter2-xyzzy")]);
