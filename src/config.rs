@@ -15,6 +15,7 @@ mod secrets;
 mod settings;
 mod source;
 #[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
 
 use std::ffi::OsString;

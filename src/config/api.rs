@@ -96,7 +96,8 @@ fn parse_base_url(text: &str) -> Result<Url, &'static str> {
 fn client_id(draft: &mut Draft) -> Option<String> {
     let id = draft.required_text("api.client_id", r#"client_id = "…""#)?;
     if id.contains(|character: char| character == ':' || character.is_control()) {
-        draft.refuse("api.client_id", format!("is {}, but must hold no colon and no line break", quoted(&id)));
+        // Not shown: what stands behind a colon may be the secret.
+        draft.refuse("api.client_id", "must hold no colon and no line break: write the id alone, without the secret");
         return None;
     }
     Some(id)

@@ -108,7 +108,7 @@ impl Draft {
     pub(super) fn text(&mut self, path: &str) -> Option<String> {
         let text: String = self.value(path)?;
         if text.trim().is_empty() {
-            self.refuse(path, "is empty: write a value, or leave the setting out");
+            self.refuse(path, "is empty: give it a value");
             return None;
         }
         Some(text)

@@ -34,6 +34,8 @@ fn with_seconds(pattern: &str) -> Result<String, String> {
             ));
         }
     }
+    let pattern = fields.join(" ");
+    let cron = parse(&pattern).map_err(|reason| format!("which is no cron pattern: {reason}"))?;
     if restricts(fields[3]) && restricts(fields[5]) {
         return Err(
             "which restricts both the day of the month and the day of the week: cron would take days that match \
@@ -41,8 +43,6 @@ fn with_seconds(pattern: &str) -> Result<String, String> {
                 .to_owned(),
         );
     }
-    let pattern = fields.join(" ");
-    let cron = parse(&pattern).map_err(|reason| format!("which is no cron pattern: {reason}"))?;
     if cron.find_next_occurrence(&DateTime::UNIX_EPOCH, false).is_err() {
         return Err("which never comes: there is no such day".to_owned());
     }

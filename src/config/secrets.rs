@@ -26,6 +26,9 @@ pub(super) struct Given {
 /// A secret text that has to be given; `example` is a line of the file.
 pub(super) fn required(draft: &mut Draft, direct: &str, example: &str) -> Option<Given> {
     let from_file = format!("{direct}_file");
+    if draft.is_refused(direct) {
+        return None;
+    }
     let given = if draft.gives(&from_file) {
         read(draft, from_file)?
     } else if draft.gives(direct) {
@@ -43,6 +46,9 @@ pub(super) fn required(draft: &mut Draft, direct: &str, example: &str) -> Option
 
 /// The extra headers, by name.
 pub(super) fn headers(draft: &mut Draft) -> Option<Vec<(String, SecretString)>> {
+    if draft.is_refused("api.headers") {
+        return None;
+    }
     let (setting, table) = if draft.gives("api.headers_file") {
         let Given { setting, text } = read(draft, "api.headers_file".to_owned())?;
         let table = match FileFormat::Toml.parse(None, &text) {
@@ -68,6 +74,10 @@ pub(super) fn headers(draft: &mut Draft) -> Option<Vec<(String, SecretString)>> 
 /// Reads the file that a setting names; one newline at its end is not part of the secret.
 fn read(draft: &mut Draft, setting: String) -> Option<Given> {
     let path = draft.text(&setting)?;
+    if path.contains("://") {
+        draft.refuse(&setting, "must be the path of a file, not the value itself");
+        return None;
+    }
     match fs::read_to_string(&path) {
         Ok(text) => {
             let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));

@@ -23,8 +23,6 @@ client_id = "id"
 client_secret = "s3cr3t"
 "#;
 
-const NO_VARIABLES: [(&str, &str); 0] = [];
-
 fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a temporary file");
     file.write_all(text.as_bytes()).expect("writing it");

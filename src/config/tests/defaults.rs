@@ -65,7 +65,6 @@ fn the_required_settings_alone_give_the_documented_defaults() {
 }
 
 #[test]
-#[expect(clippy::float_cmp, reason = "the very numbers of the sample")]
 fn the_defaults_of_sending_and_retrying_are_the_documented_ones() {
     let config = complete(REQUIRED, &[]);
     let (api, retry) = (config.api, config.retry);
