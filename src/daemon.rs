@@ -138,7 +138,7 @@ impl Daemon {
                     self.health.well(Part::Source);
                     next
                 }
-                Err(Error::Source(error)) if error.is_setting() => {
+                Err(Error::Source(error)) if error.is_mistake_in_settings() => {
                     self.health.ill(Part::Source, &error.to_string());
                     Instant::now() + UNFIT
                 }

@@ -3,13 +3,14 @@
 //! It writes nothing, migrates nothing and cancels nothing; it asks the API for one token.
 
 use std::path::Path;
+use std::time::Duration;
 
-use geft_sweeper::config::{self, Sections};
+use geft_sweeper::config::{self, Sections, Selection};
 use geft_sweeper::database::Database;
 use geft_sweeper::geft::{Client, NotBegun};
 use geft_sweeper::ledger::{Instance, Ledger, Schema};
 use geft_sweeper::pace::Pace;
-use geft_sweeper::source::{Census, Fate, Plan, Source};
+use geft_sweeper::source::{Census, Fate, Plan, Plans, Source, StatusCount};
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -166,15 +167,17 @@ async fn check_source(settings: &config::Source, connection: &mut PgConnection, 
         Ok(source) => source,
         Err(error) => return error.sentences().iter().for_each(|sentence| lines.fail("source", sentence)),
     };
-    lines.ok("source", source.description());
+    lines.ok(
+        "source",
+        match &settings.selection {
+            Selection::Table(table) => format!("{}: its columns and their types fit", table.table),
+            Selection::Query(_) => "the query gives session_id, reference_id and reason".to_owned(),
+        },
+    );
     match source.plans(connection).await {
-        Ok(plans) => {
-            for Plan { purpose, how, mend } in plans {
-                match mend {
-                    None => lines.ok("plan", format!("{purpose}: {how}")),
-                    Some(mend) => lines.warn("plan", format!("{purpose}: {how}; {mend}")),
-                }
-            }
+        Ok(Plans { discovery, look_again }) => {
+            check_plan("finding sessions", &discovery, lines);
+            check_plan("looking at them again", &look_again, lines);
         }
         Err(error) => lines.fail("plan", error.to_string()),
     }
@@ -184,27 +187,37 @@ async fn check_source(settings: &config::Source, connection: &mut PgConnection, 
     }
 }
 
+fn check_plan(purpose: &str, plan: &Plan, lines: &mut Lines) {
+    if plan.uses_index() {
+        return lines.ok("plan", format!("{purpose}: by index"));
+    }
+    let advice = plan.advice.as_ref().map_or_else(String::new, |statement| format!("; mend it with: {statement}"));
+    lines.warn("plan", format!("{purpose}: reads the whole of {}{advice}", plan.scanned.join(", ")));
+}
+
 fn check_census(census: &Census, lines: &mut Lines) {
-    for status in &census.statuses {
-        let fate = match status.fate {
-            Fate::Abandoned => "canceled as abandoned",
-            Fate::Aged => "canceled once it is old enough",
-            Fate::LeftAlone => "left alone: it is in neither list",
+    for StatusCount { status, rows, fate, due } in &census.statuses {
+        let fate = match fate {
+            Fate::Abandoned => format!("canceled as abandoned ({due} now)"),
+            Fate::Aged => format!("canceled when older than source.max_age ({due} now)"),
+            Fate::LeftAlone => "left alone: it is in neither list".to_owned(),
+            Fate::Queried => format!("canceled for this reason ({due} now)"),
         };
-        let name = status.status.as_deref().unwrap_or("(null)");
-        lines.ok("status", format!("\"{name}\": {} rows within the lookback: {fate}", status.rows));
+        let status = status.as_deref().map_or_else(|| "NULL".to_owned(), |status| format!("\"{status}\""));
+        lines.ok("status", format!("{status}: {rows} rows within the lookback: {fate}"));
     }
-    if census.dated_ahead > 0 {
-        lines.warn("clock", format!("{} rows are dated in the future: they are never aged", census.dated_ahead));
+    if census.in_future > 0 {
+        lines.warn("dates", format!("{} rows are dated in the future: they are never aged", census.in_future));
     }
-    if census.undated > 0 {
-        lines.warn("clock", format!("{} rows have no date: they are not discovered", census.undated));
+    if census.without_date > 0 {
+        lines.warn("dates", format!("{} rows have no date: they are not discovered", census.without_date));
     }
-    match (census.newest, census.newest_age_s) {
+    match (census.newest, census.newest_age) {
         (Some(newest), Some(age)) => {
-            lines.ok("newest row", format!("created at {}, {} s ago", output::moment(&newest), age.round()));
+            let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
+            lines.ok("newest row", format!("created at {}, {age} ago", output::moment(&newest)));
         }
-        _ => lines.warn("newest row", "there is no row within the lookback: is this the right table?"),
+        _ => lines.warn("newest row", "there is none with a date: is this the right table?"),
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn ready_schema(wired: &Wired) -> anyhow::Result<()> {
 /// A mistake in the settings that only the database can show is a wrong configuration all the same.
 pub(super) fn by_fault(error: sweep::Error) -> anyhow::Error {
     match error {
-        sweep::Error::Source(error) if error.is_setting() => Misused(error.to_string()).into(),
+        sweep::Error::Source(error) if error.is_mistake_in_settings() => Misused(error.to_string()).into(),
         error => error.into(),
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Error, Phase, Shared, Sweeper};
 use crate::ledger::{self, Trigger};
 use crate::session::Candidate;
-use crate::source::{Page, Source};
+use crate::source::{Fate, Page, Source};
 
 /// Rows read at a time.
 const PAGE: u32 = 1_000;
@@ -116,8 +116,8 @@ impl Shared {
         let mut connection = self.acquire("counting the source's statuses").await?;
         let source = self.inspected().await?;
         let census = source.census(&mut connection).await?;
-        let left_alone: u64 = census.left_alone().map(|status| status.rows).sum();
-        for status in census.left_alone() {
+        let left_alone = census.statuses.iter().filter(|status| status.fate == Fate::LeftAlone);
+        for status in left_alone.clone() {
             tracing::info!(
                 event = "source.status_left_alone",
                 status = status.status,
@@ -125,15 +125,16 @@ impl Shared {
                 "a status that is in neither list is left alone"
             );
         }
-        if census.dated_ahead > 0 {
+        if census.in_future > 0 {
             tracing::warn!(
                 event = "source.dated_ahead",
-                rows = census.dated_ahead,
+                rows = census.in_future,
                 "source rows are dated in the future and are not aged"
             );
         }
         *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        Ok(self.ledger.note_census(sweep, left_alone, census.dated_ahead).await?)
+        let left_alone = left_alone.map(|status| status.rows).sum();
+        Ok(self.ledger.note_census(sweep, left_alone, census.in_future).await?)
     }
 
     /// The source as it was last inspected; inspected now where it never was.
