@@ -53,7 +53,7 @@ enum Command {
     /// One sweep, to its end, then exit
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Arguments),
-    /// Brings the geft_sweeper schema up to date, and says what it did
+    /// Brings the `geft_sweeper` schema up to date, and says what it did
     #[command(after_help = "Example:\n  geft-sweeper migrate --config /etc/geft-sweeper/config.toml")]
     Migrate,
     /// Proves a set-up before it goes live

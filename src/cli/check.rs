@@ -19,6 +19,9 @@ use super::{Verdict, output, wiring};
 /// The oldest PostgreSQL that is supported.
 const OLDEST_SERVER: i32 = 150_000;
 
+/// What a schema is that has not been brought up to date yet.
+const SOON: &str = "missing or behind: `run` and `sweep` bring it up to date when they start";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Print one JSON object
@@ -140,10 +143,8 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
         Schema::TooNew { .. } => return lines.fail("schema", schema.mend()),
         Schema::Missing | Schema::Behind { .. } if !auto_migrate => return lines.fail("schema", schema.mend()),
         Schema::Missing | Schema::Behind { .. } => {
-            return match ledger.may_migrate().await {
-                Ok(true) => {
-                    lines.ok("schema", "missing or behind; `run` and `sweep` bring it up to date at their start")
-                }
+            match ledger.may_migrate().await {
+                Ok(true) => lines.ok("schema", SOON),
                 Ok(false) => lines.fail(
                     "schema",
                     format!(
@@ -152,7 +153,8 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
                     ),
                 ),
                 Err(error) => lines.fail("schema", error.to_string()),
-            };
+            }
+            return;
         }
     }
     match ledger.missing_rights().await {

@@ -30,30 +30,26 @@ pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) 
 
 /// The report of one sweep.
 pub(super) fn sweep(sweep: &Sweep) -> String {
-    let lasted =
-        sweep.finished_at.map(|end| end - sweep.started_at).and_then(|lasted| lasted.to_std().ok()).unwrap_or_default();
-    let mut text = format!("sweep {} {} after {:.1} s\n", sweep.id, sweep.status, lasted.as_secs_f64());
+    let lasted = sweep.finished_at.and_then(|end| (end - sweep.started_at).to_std().ok()).unwrap_or_default();
     let counts = [
-        ("discovered", sweep.discovered, "sessions taken on"),
-        ("canceled", sweep.canceled, "the provider confirmed the cancellation"),
-        ("already_terminal", sweep.already_terminal, "had ended before: a success"),
-        ("retried", sweep.retried, "attempts that will be repeated"),
-        ("failed", sweep.failed, "given up: see `geft-sweeper requeue`"),
-        ("withdrawn", sweep.withdrawn, "no longer named by the source"),
-        ("skipped", sweep.skipped, "source rows that could not be used"),
+        ("discovered", Some(sweep.discovered), "sessions taken on"),
+        ("canceled", Some(sweep.canceled), "the provider confirmed the cancellation"),
+        ("already_terminal", Some(sweep.already_terminal), "had ended before: a success"),
+        ("retried", Some(sweep.retried), "attempts that will be repeated"),
+        ("failed", Some(sweep.failed), "given up: see `geft-sweeper requeue`"),
+        ("withdrawn", Some(sweep.withdrawn), "no longer named by the source"),
+        ("skipped", Some(sweep.skipped), "source rows that could not be used"),
+        ("left_alone", sweep.left_alone, "source rows whose status is in neither list"),
+        ("dated_ahead", sweep.dated_ahead, "source rows dated in the future"),
+        ("paid_after_abandonment", Some(sweep.paid_after_abandonment), "completed although selected: money may move"),
     ];
+    let mut lines = vec![format!("sweep {} {} after {:.1} s", sweep.id, sweep.status, lasted.as_secs_f64())];
     for (name, number, meaning) in counts {
-        text += &format!("  {name:<22} {number:>9}   {meaning}\n");
+        if let Some(number) = number {
+            lines.push(format!("  {name:<22} {number:>9}   {meaning}"));
+        }
     }
-    if let (Some(left_alone), Some(ahead)) = (sweep.left_alone, sweep.dated_ahead) {
-        text += &format!("  {:<22} {left_alone:>9}   source rows whose status is in neither list\n", "left_alone");
-        text += &format!("  {:<22} {ahead:>9}   source rows dated in the future\n", "dated_ahead");
-    }
-    text += &format!(
-        "  {:<22} {:>9}   completed although selected for cancellation: money may move",
-        "paid_after_abandonment", sweep.paid_after_abandonment
-    );
-    text
+    lines.join("\n")
 }
 
 /// The latest sweeps, a line each.

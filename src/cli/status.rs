@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use geft_sweeper::ledger::Ledger;
+use geft_sweeper::ledger::{Ledger, Process};
 use serde_json::json;
 
 use super::{Verdict, output, wiring};
@@ -49,30 +49,28 @@ async fn as_json(ledger: &Ledger) -> anyhow::Result<String> {
 async fn as_text(ledger: &Ledger) -> anyhow::Result<String> {
     let backlog = ledger.backlog().await?;
     let states = backlog.states.iter().map(|(state, number)| vec![state.clone(), number.to_string()]);
-    let mut text = output::table(&["state", "sessions"], states);
     let oldest = backlog.oldest_due.map_or_else(|| "nothing is pending".to_owned(), |at| output::moment(&at));
-    text += &format!("\n\noldest due: {oldest}");
-    text += &format!("\npaid after abandonment: {}", ledger.count_paid_after_abandonment().await?);
-    let sweeps = ledger.latest_sweeps(SWEEPS).await?;
-    text += &format!("\n\nlast sweeps:\n{}", output::sweeps(&sweeps));
     let processes = ledger.processes().await?;
-    text += "\n\nprocesses alive:";
-    if processes.is_empty() {
-        text += " none";
-    }
-    for process in processes {
-        text += &format!(
-            "\n  {} ({} {}, since {})",
-            process.instance,
-            process.command,
-            process.version,
-            output::moment(&process.started_at)
-        );
-        if let Some(reason) = process.held_back_by {
-            let until =
-                process.held_back_until.map_or_else(String::new, |at| format!(" until {}", output::moment(&at)));
-            text += &format!(": sending is held back by {reason}{until}");
-        }
-    }
-    Ok(text)
+    let mut lines = vec![
+        output::table(&["state", "sessions"], states),
+        String::new(),
+        format!("oldest due: {oldest}"),
+        format!("paid after abandonment: {}", ledger.count_paid_after_abandonment().await?),
+        String::new(),
+        "last sweeps:".to_owned(),
+        output::sweeps(&ledger.latest_sweeps(SWEEPS).await?),
+        String::new(),
+        format!("processes alive: {}", processes.len()),
+    ];
+    lines.extend(processes.iter().map(process));
+    Ok(lines.join("\n"))
+}
+
+fn process(process: &Process) -> String {
+    let Process { instance, command, version, started_at, held_back_by, held_back_until, .. } = process;
+    let held_back = held_back_by.as_ref().map_or_else(String::new, |reason| {
+        let until = held_back_until.map_or_else(String::new, |at| format!(" until {}", output::moment(&at)));
+        format!(": sending is held back by {reason}{until}")
+    });
+    format!("  {instance} ({command} {version}, since {}){held_back}", output::moment(started_at))
 }

@@ -154,7 +154,11 @@ async fn a_late_result_changes_nothing_and_adds_no_row() {
     let after = (state(database.pool(), ids[0]).await, attempts(database.pool(), ids[0]).await);
     assert_eq!(after, before);
     assert_eq!(slow.sweep(sweep).await.unwrap().canceled, 0);
-    assert_eq!(slow.release(&[late.clone()], None).await.unwrap(), 0, "nor can it give back what is not its own");
+    assert_eq!(
+        slow.release(std::slice::from_ref(&late), None).await.unwrap(),
+        0,
+        "nor can it give back what is not its own"
+    );
     let settled = Settled { claim: late, state: State::Withdrawn, said: Said::default() };
     assert!(slow.settle(Some(sweep), &[settled]).await.unwrap().is_empty(), "nor end it");
     assert_eq!(state(database.pool(), ids[0]).await, before.0);
