@@ -1,0 +1,91 @@
+//! How the database would find the rows: by an index, or by reading the whole table.
+//!
+//! EXPLAIN without ANALYZE: nothing is run.
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::identifier::quote;
+use super::read::read_only;
+use super::statement::Table;
+
+/// The plans of the two statements that run all the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plans {
+    /// Finding the candidates, once a sweep.
+    pub discovery: Plan,
+    /// Asking whether the source still names a session, once a batch of claims.
+    pub look_again: Plan,
+}
+
+/// How one statement finds its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The tables that are read from end to end; none where indexes serve.
+    pub scanned: Vec<String>,
+    /// The statement that would mend it, where we can tell.
+    pub advice: Option<String>,
+}
+
+impl Plan {
+    /// Whether every table is read by an index.
+    #[must_use]
+    pub fn uses_index(&self) -> bool {
+        self.scanned.is_empty()
+    }
+}
+
+/// Explains a statement; `keys` are for its first parameter, where it has one.
+///
+/// With `avoid_scans` a sequential scan is planned only where no index can serve, so that a table which is still small
+/// does not hide a missing index.
+pub(super) async fn explain(
+    statement: &str,
+    keys: Option<&[String]>,
+    avoid_scans: bool,
+    connection: &mut PgConnection,
+) -> Result<Plan, sqlx::Error> {
+    let mut transaction = read_only(connection).await?;
+    if avoid_scans {
+        sqlx::query("SET LOCAL enable_seqscan = off").execute(&mut *transaction).await?;
+    }
+    let explain = format!("/* geft-sweeper source.explain */ EXPLAIN (FORMAT JSON)\n{statement}");
+    let query = sqlx::query_scalar::<_, Value>(AssertSqlSafe(explain)).persistent(false);
+    let query = match keys {
+        Some(keys) => query.bind(keys),
+        None => query,
+    };
+    let plan = query.fetch_one(&mut *transaction).await?;
+    // Taken back, so that the setting does not outlive us in a transaction around this one.
+    transaction.rollback().await?;
+    let mut scanned = Vec::new();
+    sequential_scans(&plan, &mut scanned);
+    scanned.sort();
+    scanned.dedup();
+    Ok(Plan { scanned, advice: None })
+}
+
+fn sequential_scans(plan: &Value, scanned: &mut Vec<String>) {
+    match plan {
+        Value::Array(parts) => parts.iter().for_each(|part| sequential_scans(part, scanned)),
+        Value::Object(node) => {
+            if node.get("Node Type").and_then(Value::as_str) == Some("Seq Scan") {
+                let name = node.get("Relation Name").and_then(Value::as_str).unwrap_or("a table");
+                scanned.push(name.to_owned());
+            }
+            node.values().for_each(|part| sequential_scans(part, scanned));
+        }
+        _ => {}
+    }
+}
+
+/// The index that would serve, where the table can have one.
+pub(super) fn create_index(table: &Table, columns: &[&str]) -> Option<String> {
+    if table.is_view {
+        return None;
+    }
+    // A partitioned table cannot have its index built concurrently.
+    let how = if table.is_partitioned { "CREATE INDEX" } else { "CREATE INDEX CONCURRENTLY" };
+    let columns: Vec<_> = columns.iter().map(|column| quote(column)).collect();
+    Some(format!("{how} ON {} ({});", table.relation, columns.join(", ")))
+}
