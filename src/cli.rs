@@ -68,7 +68,7 @@ enum Command {
     #[command(after_help = requeue::EXAMPLES)]
     Requeue(requeue::Arguments),
     /// A local GEFT API for trying things out, with faults that can be set
-    Sandbox(sandbox::Arguments),
+    Sandbox(sandbox::SandboxArgs),
     /// The main job on a private PostgreSQL and the sandbox; leaves nothing behind
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::Arguments),
