@@ -6,11 +6,33 @@ mod faults;
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, redirect::Policy};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
+
+/// What reqwest's own `json` does: the program is built without it.
+trait ReadJson {
+    async fn json<T: DeserializeOwned>(self) -> serde_json::Result<T>;
+}
+
+impl ReadJson for Response {
+    async fn json<T: DeserializeOwned>(self) -> serde_json::Result<T> {
+        serde_json::from_slice(&self.bytes().await.unwrap())
+    }
+}
+
+trait SendJson {
+    fn json(self, body: &Value) -> Self;
+}
+
+impl SendJson for RequestBuilder {
+    fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+}
 
 /// A client that neither follows redirects nor waits long.
 fn client() -> Client {
