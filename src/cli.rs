@@ -68,7 +68,7 @@ enum Command {
     #[command(after_help = requeue::EXAMPLES)]
     Requeue(requeue::Arguments),
     /// A local GEFT API for trying things out, with faults that can be set
-    Sandbox(sandbox::SandboxArgs),
+    Sandbox(Box<sandbox::SandboxArgs>),
     /// The main job on a private PostgreSQL and the sandbox; leaves nothing behind
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::Arguments),
@@ -131,7 +131,7 @@ async fn dispatch(arguments: Arguments, lifecycle: Lifecycle) -> anyhow::Result<
         Command::Check(arguments) => check::run(file, &arguments).await,
         Command::Status(arguments) => status::run(file, &arguments).await,
         Command::Requeue(arguments) => requeue::run(file, &arguments).await,
-        Command::Sandbox(arguments) => sandbox::run(arguments, lifecycle.stop).await.map(|()| Verdict::Good),
+        Command::Sandbox(arguments) => sandbox::run(*arguments, lifecycle.stop).await.map(|()| Verdict::Good),
         Command::Demo(arguments) => demo::run(arguments, lifecycle).await,
     }
 }
