@@ -1,4 +1,4 @@
-//! The merchant's table as PostgreSQL's catalog describes it.
+//! The merchant's table as Postgres's catalog describes it.
 //!
 //! Reads the catalog alone, never the table, and judges nothing: `inspect` does.
 

@@ -1,4 +1,4 @@
-//! Names and texts of the settings as SQL: parsed by PostgreSQL's rules, quoted so that they can be nothing else.
+//! Names and texts of the settings as SQL: parsed by Postgres's rules, quoted so that they can be nothing else.
 //!
 //! Pure text. Nothing here knows whether a table exists.
 

@@ -2,6 +2,8 @@
 //!
 //! Reads the catalog alone. Each fault is one sentence that names the setting and the mend.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use super::catalog::{self, Column, Relation};
@@ -12,7 +14,7 @@ use super::moment::Moment;
 use super::statement::{Found, Spellings, Table};
 use crate::config;
 
-/// `timestamp` and `timestamptz` in `pg_type`.
+/// `timestamp` and `timestamptz` as the catalog writes them.
 const WITHOUT_ZONE: &str = "timestamp without time zone";
 const WITH_ZONE: &str = "timestamp with time zone";
 
@@ -27,14 +29,14 @@ struct Inspection<'a> {
 /// Looks the table up; gives it with the relation's OID.
 pub(super) async fn table(
     settings: &config::Table,
-    lookback: std::time::Duration,
+    lookback: Duration,
     connection: &mut PgConnection,
 ) -> Result<(Table, u32), Error> {
-    let relation = relation(settings, connection).await?;
+    let role = catalog::role(connection).await?;
+    let relation = relation(settings, &role, connection).await?;
     let columns = catalog::columns(connection, relation.oid).await?;
     let mut inspection = Inspection { settings, relation, columns, faults: Vec::new() };
     let oid = inspection.relation.oid.0;
-    let role = catalog::role(connection).await?;
     inspection.check_rights(&role);
     let names = &settings.columns;
     let key = inspection.key();
@@ -52,10 +54,10 @@ pub(super) async fn table(
             let table = Table {
                 relation: inspection.relation.quoted(),
                 is_partitioned: inspection.relation.kind == "p",
-                is_view: inspection.relation.kind == "v",
+                can_have_index: !["v", "f"].contains(&inspection.relation.kind.as_str()),
                 key,
                 reference_id: qualified(&reference_id.name),
-                status: qualified(&status.name),
+                status: status_expression(&status),
                 spellings,
                 created_at,
                 updated_at: updated_at.flatten(),
@@ -71,7 +73,7 @@ pub(super) async fn table(
 }
 
 /// Finds the relation, or says what is nearest to it.
-async fn relation(settings: &config::Table, connection: &mut PgConnection) -> Result<Relation, Error> {
+async fn relation(settings: &config::Table, role: &str, connection: &mut PgConnection) -> Result<Relation, Error> {
     let written = &settings.table;
     let refuse = |why: String| Err(Error::Settings(vec![why]));
     let name = match TableName::parse(written) {
@@ -94,8 +96,9 @@ async fn relation(settings: &config::Table, connection: &mut PgConnection) -> Re
         Err(error) if complaint(&error).is_some_and(|said| said.code() == NO_RIGHT) => {
             let schema = quote(name.schema.as_deref().unwrap_or("public"));
             refuse(format!(
-                "`[source] table` is {written:?}, and this role may not look into its schema: the owner can mend it \
-                 with GRANT USAGE ON SCHEMA {schema} TO the role in `[database] url`."
+                "`[source] table` is {written:?}, and role {role} may not look into its schema: the schema's owner can \
+                 mend that with GRANT USAGE ON SCHEMA {schema} TO {};",
+                quote(role)
             ))
         }
         Err(error) => Err(Error::when("look the table up")(error)),
@@ -242,6 +245,12 @@ impl Inspection<'_> {
 /// A column of ours in SQL.
 pub(super) fn qualified(column: &str) -> String {
     format!("merchant.{}", quote(column))
+}
+
+/// The status in SQL. A domain over an enum has no operators of its own, so it is read as the enum behind it.
+fn status_expression(status: &Column) -> String {
+    let column = qualified(&status.name);
+    if status.type_kind == "e" { format!("({column}::{})", status.type_name) } else { column }
 }
 
 /// The name most like the wrong one.

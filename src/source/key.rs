@@ -33,7 +33,7 @@ impl Key {
         format!("left({}::text, {})", self.column, LONGEST + 1)
     }
 
-    /// The id as a uuid; NULL where a text is none in the usual spelling. (PostgreSQL 15 has no `pg_input_is_valid`.)
+    /// The id as a uuid; NULL where a text is none in the usual spelling. (Postgres 15 has no `pg_input_is_valid`.)
     pub(super) fn uuid(&self) -> String {
         if self.is_uuid {
             return self.column.clone();

@@ -19,6 +19,9 @@ pub(super) async fn still_named(
     // A uuid column takes the usual spelling; a text column finds its own alone.
     let texts: Vec<String> =
         asked.iter().map(|(key, id)| if is_uuid { id.to_string() } else { (*key).clone() }).collect();
+    if asked.is_empty() {
+        return Ok(HashSet::new());
+    }
     let mut transaction = read_only(connection).await?;
     let rows: Vec<Option<String>> =
         sqlx::query_scalar(AssertSqlSafe(statement)).bind(texts).fetch_all(&mut *transaction).await?;

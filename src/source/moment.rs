@@ -1,7 +1,7 @@
 //! A column that says when, as SQL: the exact instant, and bounds on it that an index on the bare column serves.
 //!
 //! Where a clock change makes a local time ambiguous or missing, it counts as the later instant, so that no session
-//! looks older than it is. PostgreSQL itself reads it so: in an autumn repeat it takes the time after the change, in a
+//! looks older than it is. Postgres itself reads it so: in an autumn repeat it takes the time after the change, in a
 //! spring gap the offset before it (`DetermineTimeZoneOffset`), and both are the later of the two readings.
 
 use std::time::Duration;

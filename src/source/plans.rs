@@ -81,7 +81,7 @@ fn sequential_scans(plan: &Value, scanned: &mut Vec<String>) {
 
 /// The index that would serve, where the table can have one.
 pub(super) fn create_index(table: &Table, columns: &[&str]) -> Option<String> {
-    if table.is_view {
+    if !table.can_have_index {
         return None;
     }
     // A partitioned table cannot have its index built concurrently.

@@ -22,7 +22,7 @@ const SESSION_ID: &str = "{session_id}";
 pub(super) struct Table {
     pub(super) relation: String,
     pub(super) is_partitioned: bool,
-    pub(super) is_view: bool,
+    pub(super) can_have_index: bool,
     pub(super) key: Key,
     pub(super) reference_id: String,
     pub(super) status: String,
