@@ -8,42 +8,33 @@
 //!
 //! Stages do not know each other; [`sweep`] alone carries values from one to the next.
 
+// What everybody may know: the settings, and the words of the domain.
 pub mod config;
-
+pub mod outcome;
 pub mod session;
 
+// The stages, and what they stand on.
 pub mod database;
-
+pub mod geft;
+pub mod ledger;
 pub mod source;
 
-pub mod ledger;
-
-pub mod geft;
-
-pub mod outcome;
-
+// When to send, when to send again, and when not at all.
 pub mod backoff;
-
 pub mod pace;
-
 pub mod throttle;
 
+// The conductor.
 pub mod sweep;
 
-pub mod schedule;
-
-pub mod lifecycle;
-
+// The process around it.
 pub mod daemon;
-
 pub mod health;
-
+pub mod lifecycle;
+pub mod schedule;
 pub mod server;
-
 pub mod telemetry;
 
+// For trying things out, and for the tests: a local API and a private database.
 pub mod postgres;
-
 pub mod sandbox;
-
-pub mod demo;

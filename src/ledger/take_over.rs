@@ -2,12 +2,12 @@
 //!
 //! It is decided by the lease alone, never by whether somebody looks dead.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Error, Ledger};
-use crate::backoff::Policy;
-use crate::outcome::{Circumstances, Disposition, Outcome, disposition};
 
 /// What the audit row says of an attempt whose process is gone.
 const EXPLANATION: &str = "the process that held the session did not write a result before its lease ended";
@@ -21,8 +21,14 @@ impl Ledger {
     /// Gives at most `limit` sessions whose lease ran out back to everybody, with an `interrupted` row for each, and
     /// tells how many there were.
     ///
-    /// A session whose budget is spent by it becomes due at once: its last claim asks for its status and ends it.
-    pub async fn take_over(&self, sweep: Option<Uuid>, limit: u32, policy: &Policy) -> Result<u64, Error> {
+    /// `pause` gives the pause after an attempt that so many counted ones went before, and none where it spends the
+    /// budget: such a session becomes due at once, and its last claim asks for its status and ends it.
+    pub async fn take_over(
+        &self,
+        sweep: Option<Uuid>,
+        limit: u32,
+        pause: impl Fn(u32) -> Option<Duration>,
+    ) -> Result<u64, Error> {
         let doing = "taking over sessions whose lease ran out";
         let mut transaction = self.database.pool().begin().await.map_err(self.failed(doing))?;
         // Locks: these rows, until the end of the transaction, and only those that nobody else has locked.
@@ -39,7 +45,12 @@ impl Ledger {
         if expired.is_empty() {
             return Ok(0);
         }
-        let taken = write(&mut transaction, sweep, &expired, policy).await.map_err(self.failed(doing))?;
+        let pauses = expired.iter().map(|row| {
+            let counted = u32::try_from(row.counted_attempts).unwrap_or_default();
+            pause(counted).map(|pause| pause.as_secs_f64())
+        });
+        let pauses: Vec<Option<f64>> = pauses.collect();
+        let taken = write(&mut transaction, sweep, &expired, &pauses).await.map_err(self.failed(doing))?;
         transaction.commit().await.map_err(self.failed(doing))?;
         Ok(taken)
     }
@@ -49,10 +60,9 @@ async fn write(
     transaction: &mut PgConnection,
     sweep: Option<Uuid>,
     expired: &[Expired],
-    policy: &Policy,
+    pauses: &[Option<f64>],
 ) -> Result<u64, sqlx::Error> {
     let ids: Vec<Uuid> = expired.iter().map(|row| row.session_id).collect();
-    let pauses: Vec<Option<f64>> = expired.iter().map(|row| pause(row, policy)).collect();
     let rows = sqlx::query_scalar!(
         r#"/* geft-sweeper ledger.take_over */
            WITH held AS MATERIALIZED (
@@ -77,28 +87,11 @@ async fn write(
                   SET retried = retried + (SELECT count(*) FROM audited WHERE next_attempt_at IS NOT NULL) WHERE id = $4)
            SELECT count(*) AS "count!" FROM audited"#,
         &ids,
-        &pauses as &[Option<f64>],
+        pauses as &[Option<f64>],
         EXPLANATION,
         sweep,
     )
     .fetch_one(transaction)
     .await?;
     Ok(u64::try_from(rows).unwrap_or_default())
-}
-
-/// The pause in seconds; none where the budget is spent.
-fn pause(row: &Expired, policy: &Policy) -> Option<f64> {
-    let counted = u32::try_from(row.counted_attempts).unwrap_or_default();
-    let circumstances = Circumstances {
-        counted,
-        max_attempts: policy.max_attempts(),
-        backoff: policy.pause(counted),
-        retry_after: None,
-        uncounted_running: 0,
-        probe: false,
-    };
-    match disposition(Outcome::Interrupted, circumstances) {
-        Disposition::Retry { after, .. } => Some(after.as_secs_f64()),
-        Disposition::Done(_) | Disposition::Failed => None,
-    }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::attempt::Intent;
 use super::{Error, Shared};
+use crate::outcome::{self, Circumstances, Disposition, Outcome};
 use crate::session::Claim;
 use crate::source::Source;
 use crate::throttle::HeldBack;
@@ -82,7 +83,8 @@ impl Shared {
     async fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>, room: usize) -> Result<usize, Error> {
         let source = self.inspected().await?;
         let sweep = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken_over = self.ledger.take_over(sweep, TAKEN_OVER_AT_ONCE, &self.policy).await?;
+        let taken_over =
+            self.ledger.take_over(sweep, TAKEN_OVER_AT_ONCE, |counted| self.pause_after_interruption(counted)).await?;
         if taken_over > 0 {
             metrics::counter!("geft_sweeper_lease_takeovers_total").increment(taken_over);
             tracing::warn!(
@@ -98,6 +100,22 @@ impl Shared {
             tasks.spawn(Arc::clone(self).pursue(claim, intent));
         }
         Ok(claimed)
+    }
+
+    /// The pause before an attempt that was interrupted is repeated; none where it spent the budget.
+    fn pause_after_interruption(&self, counted: u32) -> Option<Duration> {
+        let circumstances = Circumstances {
+            counted,
+            max_attempts: self.policy.max_attempts(),
+            backoff: self.policy.pause(counted),
+            retry_after: None,
+            uncounted_running: 0,
+            probe: false,
+        };
+        match outcome::disposition(Outcome::Interrupted, circumstances) {
+            Disposition::Retry { after, .. } => Some(after),
+            Disposition::Done(_) | Disposition::Failed => None,
+        }
     }
 
     /// Asks the source whether it still names the claimed sessions, and decides what is meant with each.

@@ -10,4 +10,5 @@
 mod ledger;
 mod private_postgres;
 mod rooms;
+mod source;
 mod support;

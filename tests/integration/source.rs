@@ -14,14 +14,16 @@ use geft_sweeper::source::{Page, Source};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
+use crate::support::TestDatabase;
+
 const HOUR: Duration = Duration::from_hours(1);
 const ONE: &str = "7d444840-9dc0-41d1-b245-5ffdce74fad1";
 const TWO: &str = "7d444840-9dc0-41d1-b245-5ffdce74fad2";
 const THREE: &str = "7d444840-9dc0-41d1-b245-5ffdce74fad3";
 
-/// A connection on which unqualified names lie in a place of the test's own.
+/// A connection to a database of the test's own, which ends with the server; unqualified names lie in a schema there.
 async fn connection() -> PgConnection {
-    let mut connection = PgConnection::connect("postgres://postgres@127.0.0.1:55432/source_dev").await.unwrap();
+    let mut connection = PgConnection::connect(TestDatabase::without_schema().await.url()).await.unwrap();
     let schema = format!("test_{}", Uuid::new_v4().simple());
     run(&mut connection, &format!("CREATE SCHEMA {schema}; SET search_path = {schema}")).await;
     connection
