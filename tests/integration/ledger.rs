@@ -77,11 +77,6 @@ fn canceled(claim: &Claim) -> AttemptResult {
     result(claim, Outcome::Canceled, Disposition::Done(State::Canceled))
 }
 
-/// The pause after an attempt, where the budget is never spent.
-fn a_second(_: u32) -> Option<Duration> {
-    Some(Duration::from_secs(1))
-}
-
 /// Lets the leases of all sessions run out.
 async fn end_leases(pool: &PgPool) {
     let statement =
@@ -137,7 +132,7 @@ async fn a_late_result_changes_nothing_and_adds_no_row() {
     let (sweep, ids) = take_on(&slow, 1).await;
     let late = slow.claim(1, LEASE).await.unwrap().remove(0);
     end_leases(database.pool()).await;
-    assert_eq!(other.take_over(None, 10, a_second).await.unwrap(), 1);
+    assert_eq!(other.take_over(None, 10, |_| Some(Duration::from_secs(1))).await.unwrap(), 1);
     let before = (state(database.pool(), ids[0]).await, attempts(database.pool(), ids[0]).await);
     assert_eq!(before, (("pending".to_owned(), 1), vec![(1, "interrupted".to_owned())]));
 
@@ -165,7 +160,7 @@ async fn a_takeover_names_the_process_and_the_start_of_the_one_that_is_gone() {
     let (_, ids) = take_on(&gone, 1).await;
     let claim = gone.claim(1, LEASE).await.unwrap().remove(0);
     end_leases(database.pool()).await;
-    other.take_over(None, 10, a_second).await.unwrap();
+    other.take_over(None, 10, |_| Some(Duration::from_secs(1))).await.unwrap();
     let statement = "SELECT instance, started_at = $2, next_attempt_at > finished_at FROM geft_sweeper.cancel_attempts WHERE session_id = $1";
     let row: (String, bool, bool) =
         sqlx::query_as(statement).bind(ids[0]).bind(claim.claimed_at).fetch_one(database.pool()).await.unwrap();

@@ -27,9 +27,6 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("sandbox", &[]),
 ];
 
-/// The rooms that wire the others together and may know all of them.
-const KNOW_EVERYTHING: &[&str] = &["demo"];
-
 /// A file longer than this has more than one duty.
 const LONGEST_FILE: usize = 400;
 
@@ -50,7 +47,7 @@ fn no_room_knows_one_that_it_must_not() {
 fn every_room_is_in_the_table() {
     let map = fs::read_to_string(repository().join("src/lib.rs")).unwrap();
     let rooms: BTreeSet<_> = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    let table: BTreeSet<_> = KNOWS.iter().map(|(room, _)| *room).chain(KNOW_EVERYTHING.iter().copied()).collect();
+    let table: BTreeSet<_> = KNOWS.iter().map(|(room, _)| *room).collect();
     assert_eq!(rooms, table);
 }
 
@@ -105,9 +102,6 @@ fn place(file: &Path) -> Option<(String, usize)> {
 
 /// The rooms that a file names and its room must not know. Tests may set up what they like.
 fn forbidden_rooms(room: &str, depth: usize, text: &str) -> BTreeSet<String> {
-    if KNOW_EVERYTHING.contains(&room) {
-        return BTreeSet::new();
-    }
     let allowed = KNOWS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, allowed)| *allowed);
     let code = code_without_tests(text);
     // `super` often enough leads to the same place as `crate`.
@@ -117,7 +111,7 @@ fn forbidden_rooms(room: &str, depth: usize, text: &str) -> BTreeSet<String> {
 }
 
 fn is_room(name: &str) -> bool {
-    KNOWS.iter().any(|(room, _)| *room == name) || KNOW_EVERYTHING.contains(&name)
+    KNOWS.iter().any(|(room, _)| *room == name)
 }
 
 /// The code without its comments and what follows `#[cfg(test)] mod tests {`, with blanks only between words.
@@ -199,5 +193,4 @@ fn the_reader_leaves_alone_what_is_allowed() {
     assert_eq!(found("geft", 1, "//! See [`crate::sweep`].\nuse other_crate::ledger;"), nothing);
     assert_eq!(found("ledger", 2, "use super::sweep;"), nothing, "a part of the ledger's own");
     assert_eq!(found("geft", 1, "#[cfg(test)]\nmod tests {\n    use crate::sandbox;\n}"), nothing);
-    assert_eq!(found("demo", 1, "use crate::sweep;"), nothing);
 }
