@@ -239,7 +239,7 @@ mod tests {
             "html",
         ])
         .unwrap();
-        assert!((faults.cancel.shares[&"503".parse::<Fault>().unwrap()] - 0.25).abs() < f64::EPSILON);
+        assert_eq!(faults.cancel.shares, [("503".parse().unwrap(), 0.25)].into());
         assert_eq!(faults.everywhere.shares.len(), 1);
         assert_eq!(faults.status.first.len(), 2);
         assert_eq!((faults.everywhere.latency_ms, faults.everywhere.jitter_ms), (80, 40));

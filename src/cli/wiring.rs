@@ -1,8 +1,8 @@
 //! From the configuration to the rooms, for every command alike.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
 use geft_sweeper::config::{self, Config};
 use geft_sweeper::database::Database;
 use geft_sweeper::ledger::{Instance, Ledger, Schema};
@@ -60,8 +60,12 @@ pub(super) fn by_fault(error: sweep::Error) -> anyhow::Error {
     }
 }
 
-/// Writes one line of a result to standard output.
+/// Writes one line of a result to standard output. A reader that has seen enough is no fault.
 pub(super) fn print(line: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stdout().lock(), "{line}").context("standard output cannot be written to")
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("standard output cannot be written to"))
+        }
+        _ => Ok(()),
+    }
 }
