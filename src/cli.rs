@@ -14,7 +14,7 @@ mod sweep;
 mod wiring;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -123,8 +123,20 @@ pub(crate) fn main() -> ExitCode {
 }
 
 async fn dispatch(arguments: Arguments, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
+    let stop = lifecycle.stop.clone();
+    let command = arguments.command;
     let file = arguments.config.as_deref();
-    match arguments.command {
+    let orderly = matches!(command, Command::Run | Command::Sweep(_) | Command::Sandbox(_) | Command::Demo(_));
+    let running = run(command, file, lifecycle);
+    tokio::select! {
+        done = running => done,
+        // The others hold nothing that would have to be put in order.
+        () = stop.cancelled(), if !orderly => Ok(Verdict::Bad),
+    }
+}
+
+async fn run(command: Command, file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
+    match command {
         Command::Run => run::run(file, lifecycle).await,
         Command::Sweep(arguments) => sweep::run(file, &arguments, lifecycle).await,
         Command::Migrate => migrate::run(file).await,

@@ -17,6 +17,8 @@ use crate::sweep::{Error, Sweeper};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// How often the database is asked for what falls due, at the least: others can put rows there.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The shortest wait for something that falls due.
+const AT_LEAST: Duration = Duration::from_millis(50);
 /// How often the process shows that it is alive.
 const ALIVE: Duration = Duration::from_secs(5);
 /// The pause after the merchant's table turned out not to fit the settings.
@@ -155,7 +157,8 @@ impl Daemon {
         let now = Instant::now();
         let due = self.sweeper.next_due().await?.map_or(now + LOOK_AGAIN, |due| now + due.min(LOOK_AGAIN));
         let held = self.sweeper.held_back().map_or(due, |held| held.until.min(now + LOOK_AGAIN));
-        Ok(due.max(held))
+        // What is due may be in another process's hands at this moment: it is not asked for in a tight loop.
+        Ok(due.max(held).max(now + AT_LEAST))
     }
 }
 

@@ -34,6 +34,9 @@ use recorder::Recorder;
 /// How long the command `sweep` waits for a token that is slow to come, even without `--wait`.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The shortest wait for something that falls due.
+const AT_LEAST: Duration = Duration::from_millis(50);
+
 /// A sweep could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -94,6 +97,8 @@ struct Shared {
     recorder: Recorder,
     /// The merchant's table as it was last inspected.
     source: Mutex<Option<Arc<Source>>>,
+    /// When leases that ran out were last looked for.
+    looked_for_expired: Mutex<Option<Instant>>,
     /// When the source's statuses were last counted.
     census: Mutex<Option<Instant>>,
     /// The sweep that results are counted for: the latest of this process.
@@ -122,6 +127,7 @@ impl Sweeper {
             policy: Policy::new(config.retry.clone()),
             recorder,
             source: Mutex::new(None),
+            looked_for_expired: Mutex::new(None),
             census: Mutex::new(None),
             current,
             progress,
@@ -200,6 +206,8 @@ impl Sweeper {
                 }
             };
             let Some(next) = next else { return Ok(end) };
+            // What is due may be in another process's hands at this moment: it is not asked for in a tight loop.
+            let next = next.max(Instant::now() + AT_LEAST);
             tokio::select! {
                 () = tokio::time::sleep_until(next.into()) => {}
                 () = shared.stop.cancelled() => {}

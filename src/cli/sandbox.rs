@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::Misused;
+
 /// The secret of a sandbox that was given none.
 const DEFAULT_SECRET: &str = "demo-secret";
 
@@ -104,7 +106,7 @@ struct FaultArgs {
 pub(crate) async fn run(args: SandboxArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let options = Options {
         listen: args.listen,
-        faults: args.faults.setting()?,
+        faults: args.faults.setting().map_err(|error| Misused(format!("{error:#}")))?,
         client_id: args.client_id.clone(),
         client_secret: args.client_secret.clone().into(),
         seed: args.seed,

@@ -90,9 +90,13 @@ async fn dry_run(
         )
         .ok();
     }
-    let sweeper = Sweeper::new(&wired.config, wired.database, wired.ledger, lifecycle.stop)?;
+    let stop = lifecycle.stop;
+    let sweeper = Sweeper::new(&wired.config, wired.database, wired.ledger, stop.clone())?;
     let mut found = Found::begin(json)?;
-    sweeper.dry_run(schema_there, &mut found).await.map_err(wiring::by_fault)?;
+    tokio::select! {
+        done = sweeper.dry_run(schema_there, &mut found) => done.map_err(wiring::by_fault)?,
+        () = stop.cancelled() => return Ok(Verdict::Bad),
+    }
     found.end()?;
     Ok(Verdict::Good)
 }

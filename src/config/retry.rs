@@ -51,5 +51,13 @@ fn lease(draft: &mut Draft) -> Option<Duration> {
         draft.refuse("retry.lease", sentence);
         return None;
     }
+    // Slower than this, sessions would be claimed and given back without ever being sent for.
+    let rate = draft.value::<f64>("api.max_requests_per_second").filter(|rate| *rate > 0.0);
+    let slowest = 4.0 / lease.as_secs_f64();
+    if let Some(rate) = rate.filter(|rate| *rate < slowest) {
+        let sentence =
+            format!("is {rate}, but one request must fit into a quarter of retry.lease: give at least {slowest:.3}");
+        draft.refuse("api.max_requests_per_second", sentence);
+    }
     Some(lease)
 }

@@ -35,43 +35,41 @@ pub struct Requeued {
 impl Ledger {
     /// Makes failed sessions pending again; with `dry_run` only says which.
     pub async fn requeue(&self, selection: &Selection, dry_run: bool) -> Result<Vec<Requeued>, Error> {
-        let doing = "requeueing failed sessions";
         let (sessions, outcome, since) = match selection {
             Selection::Sessions(sessions) => (Some(sessions.as_slice()), None, None),
             Selection::Outcome { outcome, since } => (None, Some(outcome.as_str()), Some(*since)),
         };
-        let mut transaction = self.database.pool().begin().await.map_err(self.failed(doing))?;
-        // Locks: the failed sessions that are meant, until the end of the transaction.
-        let found = sqlx::query_as!(
-            Requeued,
-            "/* geft-sweeper ledger.requeueable */
-             SELECT session_id, last_outcome, attempts FROM geft_sweeper.cancellations
-              WHERE state = 'failed' AND ($1::uuid[] IS NULL OR session_id = ANY($1))
-                AND ($2::text IS NULL OR last_outcome = $2) AND ($3::timestamptz IS NULL OR finished_at >= $3)
-              ORDER BY session_id FOR UPDATE",
-            sessions as Option<&[Uuid]>,
-            outcome,
-            since,
-        )
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(self.failed(doing))?;
-        if !dry_run {
-            let ids: Vec<Uuid> = found.iter().map(|one| one.session_id).collect();
-            sqlx::query!(
+        let done = if dry_run {
+            sqlx::query_as!(
+                Requeued,
+                "/* geft-sweeper ledger.requeueable */
+                 SELECT session_id, last_outcome, attempts FROM geft_sweeper.cancellations
+                  WHERE state = 'failed' AND ($1::uuid[] IS NULL OR session_id = ANY($1))
+                    AND ($2::text IS NULL OR last_outcome = $2) AND ($3::timestamptz IS NULL OR finished_at >= $3)",
+                sessions as Option<&[Uuid]>,
+                outcome,
+                since,
+            )
+            .fetch_all(self.database.pool())
+            .await
+        } else {
+            sqlx::query_as!(
+                Requeued,
                 "/* geft-sweeper ledger.requeue */
                  UPDATE geft_sweeper.cancellations
-                    SET state = 'pending', counted_attempts = 0, uncounted_running = 0, next_attempt_at = clock_timestamp(),
-                        finished_at = NULL
-                  WHERE session_id = ANY($1)",
-                &ids,
+                    SET state = 'pending', counted_attempts = 0, uncounted_running = 0,
+                        next_attempt_at = clock_timestamp(), finished_at = NULL
+                  WHERE state = 'failed' AND ($1::uuid[] IS NULL OR session_id = ANY($1))
+                    AND ($2::text IS NULL OR last_outcome = $2) AND ($3::timestamptz IS NULL OR finished_at >= $3)
+                 RETURNING session_id, last_outcome, attempts",
+                sessions as Option<&[Uuid]>,
+                outcome,
+                since,
             )
-            .execute(&mut *transaction)
+            .fetch_all(self.database.pool())
             .await
-            .map_err(self.failed(doing))?;
-        }
-        transaction.commit().await.map_err(self.failed(doing))?;
-        Ok(found)
+        };
+        done.map_err(self.failed("requeueing failed sessions"))
     }
 
     /// The database's time, this long ago.

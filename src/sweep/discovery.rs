@@ -11,7 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::{Error, Phase, Shared, Sweeper};
+use super::{Error, Phase, Shared, Sweeper, telling};
 use crate::ledger::{self, Trigger};
 use crate::session::Candidate;
 use crate::source::{Fate, Page, Source};
@@ -19,7 +19,7 @@ use crate::source::{Fate, Page, Source};
 /// Rows read at a time.
 const PAGE: u32 = 1_000;
 /// Skipped rows named in the log of one sweep; the rest is only counted.
-const SKIPPED_NAMED: u64 = 10;
+const SKIPPED_NAMED: usize = 5;
 /// How far a sweep that reads only changes goes back behind the last one: a change is seen that was committed late.
 const OVERLAP: TimeDelta = TimeDelta::minutes(15);
 /// How often the whole lookback is read, whatever changed, and its statuses are counted.
@@ -63,14 +63,19 @@ impl Shared {
         let source = self.inspect(&mut transaction).await?;
         let since = self.changes_since(&source).await?;
         source.open(&mut transaction, Some(ledger::NOT_TAKEN_ON), since).await?;
-        let mut skipped = 0;
+        let mut skipped = Vec::new();
+        let mut number = 0;
         while let Some(page) = source.next_page(&mut transaction, PAGE).await? {
-            self.take_on(sweep, page, &mut skipped).await?;
+            self.take_on(sweep, &page).await?;
+            number += page.skipped.len();
+            skipped.extend(page.skipped);
+            skipped.truncate(SKIPPED_NAMED);
             if self.stop.is_cancelled() {
                 return Ok(());
             }
         }
         transaction.commit().await.map_err(|error| self.database_failed(doing, error))?;
+        telling::skipped(number, &skipped);
         if source.tracks_changes() {
             self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
         }
@@ -87,28 +92,16 @@ impl Shared {
         Ok(recent.map(|progress| progress.changes_read_to - OVERLAP))
     }
 
-    async fn take_on(&self, sweep: Uuid, page: Page, skipped: &mut u64) -> Result<(), Error> {
+    async fn take_on(&self, sweep: Uuid, page: &Page) -> Result<(), Error> {
         if !page.candidates.is_empty() {
             let taken = self.ledger.take_on(sweep, &page.candidates).await?;
             self.progress.count_discovered(taken);
         }
-        if page.skipped.is_empty() {
-            return Ok(());
+        if !page.skipped.is_empty() {
+            let number = u64::try_from(page.skipped.len()).unwrap_or(u64::MAX);
+            self.ledger.count_skipped(sweep, number).await?;
         }
-        for row in &page.skipped {
-            *skipped += 1;
-            if *skipped <= SKIPPED_NAMED {
-                tracing::warn!(
-                    event = "source.row_skipped",
-                    key = row.key,
-                    why = row.why,
-                    "a source row cannot be used"
-                );
-            }
-        }
-        let number = u64::try_from(page.skipped.len()).unwrap_or(u64::MAX);
-        metrics::counter!("geft_sweeper_source_rows_skipped_total").increment(number);
-        Ok(self.ledger.count_skipped(sweep, number).await?)
+        Ok(())
     }
 
     /// Counts the statuses that nobody mapped and the rows dated in the future: they are left alone, and said so.

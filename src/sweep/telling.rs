@@ -5,6 +5,7 @@
 use crate::ledger::{AttemptResult, Error, Settled, Sweep};
 use crate::outcome::{Attempt, Disposition, Outcome, Said};
 use crate::session::{Claim, State};
+use crate::source::Skipped;
 use crate::throttle::{Verdict, Why};
 
 /// Registers the counters of this room, so that they are there with zero before anything happens.
@@ -127,6 +128,24 @@ pub(super) fn refused(AttemptResult { claim, attempt, .. }: &AttemptResult, refu
         error = %refusal,
         "the database refused to store what the provider said; the attempt is written without it"
     );
+}
+
+/// Source rows that cannot be used, in one line whatever their number.
+pub(super) fn skipped(rows: usize, examples: &[Skipped]) {
+    if rows == 0 {
+        return;
+    }
+    metrics::counter!("geft_sweeper_source_rows_skipped_total").increment(u64::try_from(rows).unwrap_or(u64::MAX));
+    let keys: Vec<&str> = examples.iter().map(|row| row.key.as_deref().unwrap_or("NULL")).collect();
+    let why = examples.first().map(|row| row.why);
+    tracing::warn!(event = "source.rows_skipped", rows, ?keys, why, "source rows cannot be used and are passed over");
+}
+
+/// Sessions of a process that is gone: each has its `interrupted` row.
+pub(super) fn taken_over(sessions: u64) {
+    metrics::counter!("geft_sweeper_lease_takeovers_total").increment(sessions);
+    metrics::counter!("geft_sweeper_attempts_total", "outcome" => Outcome::Interrupted.as_str()).increment(sessions);
+    tracing::warn!(event = "lease.taken_over", sessions, "sessions of a process that is gone were taken over");
 }
 
 /// What an attempt changed at the gate.

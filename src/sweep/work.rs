@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::attempt::Intent;
-use super::{Error, Shared};
+use super::{Error, Shared, telling};
 use crate::outcome::{self, Circumstances, Disposition, Outcome};
 use crate::session::Claim;
 use crate::source::Source;
@@ -16,6 +17,8 @@ use crate::throttle::HeldBack;
 
 /// Leases that ran out, taken over at a time.
 const TAKEN_OVER_AT_ONCE: u32 = 500;
+/// The pause between two looks for leases that ran out.
+const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(1);
 /// How long nothing more is claimed after nothing was due, while attempts are still under way.
 const NOTHING_DUE: Duration = Duration::from_millis(100);
 
@@ -83,16 +86,7 @@ impl Shared {
     async fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>, room: usize) -> Result<usize, Error> {
         let source = self.inspected().await?;
         let sweep = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken_over =
-            self.ledger.take_over(sweep, TAKEN_OVER_AT_ONCE, |counted| self.pause_after_interruption(counted)).await?;
-        if taken_over > 0 {
-            metrics::counter!("geft_sweeper_lease_takeovers_total").increment(taken_over);
-            tracing::warn!(
-                event = "lease.taken_over",
-                sessions = taken_over,
-                "sessions of a process that is gone were taken over"
-            );
-        }
+        self.take_over(sweep).await?;
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let claims = self.ledger.claim(room, self.lease).await?;
         let claimed = claims.len();
@@ -100,6 +94,23 @@ impl Shared {
             tasks.spawn(Arc::clone(self).pursue(claim, intent));
         }
         Ok(claimed)
+    }
+
+    /// Takes over sessions whose lease ran out; looks for them once a second at the most.
+    async fn take_over(&self, sweep: Option<Uuid>) -> Result<(), Error> {
+        {
+            let mut looked = self.looked_for_expired.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.is_some_and(|looked| looked.elapsed() < BETWEEN_TAKEOVERS) {
+                return Ok(());
+            }
+            *looked = Some(Instant::now());
+        }
+        let pause = |counted| self.pause_after_interruption(counted);
+        let number = self.ledger.take_over(sweep, TAKEN_OVER_AT_ONCE, pause).await?;
+        if number > 0 {
+            telling::taken_over(number);
+        }
+        Ok(())
     }
 
     /// The pause before an attempt that was interrupted is repeated; none where it spent the budget.
@@ -139,6 +150,8 @@ impl Shared {
                 })
                 .collect()),
             Err(error) => {
+                // Its columns may have changed since it was inspected.
+                *self.source.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.ledger.release(&claims, None).await?;
                 Err(error)
             }
