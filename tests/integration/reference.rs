@@ -9,6 +9,7 @@ use std::process::Command;
 
 use geft_sweeper::config::KEYS;
 use geft_sweeper::outcome::Outcome;
+use geft_sweeper::sandbox::{Fault, Faults};
 use geft_sweeper::session::State;
 use serde_json::Value;
 use toml::Table;
@@ -55,8 +56,8 @@ fn every_option_is_in_the_readme_and_no_other() {
         let own = long_options(&help(&[command]));
         known.extend(own.iter().filter(|option| !is_everywhere(option)).map(|option| format!("{command} {option}")));
     }
-    let described = first_codes("Options").iter().map(|code| option_alone(code)).collect();
-    assert_same("options", &known, &described);
+    let described = ["Options", "Options of the sandbox"].map(first_codes).concat();
+    assert_same("options", &known, &described.iter().map(|code| option_alone(code)).collect());
 }
 
 #[test]
@@ -132,6 +133,40 @@ async fn the_json_of_every_command_has_the_fields_of_the_readme() {
     let check = program.run(["check", "--json"]).await.expect_code(1).json();
     assert_same("check --json", &fields(&check), &names("check --json"));
     database.close().await;
+}
+
+#[tokio::test]
+async fn the_health_answers_have_the_fields_of_the_readme() {
+    let database = TestDatabase::new().await;
+    PaymentSessions::create(database.pool()).await;
+    let program = Program::new(database.url(), NOBODY).with("server.listen", "127.0.0.1:0");
+    let running = program.start(["run"]);
+    running.logged("server.listening").await;
+    let logged = running.stderr();
+    let line = logged.lines().find(|line| line.contains("server.listening")).unwrap();
+    let address = serde_json::from_str::<Value>(line).unwrap()["address"].as_str().unwrap().to_owned();
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for path in ["/healthz", "/readyz"] {
+        let answer = client.get(format!("http://{address}{path}")).send().await.unwrap();
+        let body = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_same(path, &fields(&body), &names(path));
+    }
+    drop(running);
+    database.close().await;
+}
+
+#[test]
+fn every_control_of_the_sandbox_is_in_the_readme_and_no_other() {
+    let routes = quoted_after(&read("src/sandbox/control.rs"), ".route(\"");
+    let known = routes.into_iter().map(|(_, path)| path).collect();
+    let described: Names =
+        first_codes("Control calls").iter().filter_map(|call| Some(call.split_once(' ')?.1.to_owned())).collect();
+    assert_same("controls", &known, &described);
+    assert_same("fault setting", &fields(&serde_json::to_value(Faults::default()).unwrap()), &names("Fault setting"));
+    for name in names("Faults") {
+        assert_eq!(name.parse::<Fault>().unwrap().to_string(), name);
+    }
 }
 
 #[test]
@@ -259,8 +294,9 @@ fn commands() -> Names {
 
 fn long_options(help: &str) -> Names {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
-    let long = lines.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
-    long.map(|option| option.trim_end_matches(',').to_owned()).collect()
+    let long = lines.filter_map(|line| line.split_once("--"));
+    let is_of_a_name = |character: &char| character.is_ascii_alphanumeric() || *character == '-';
+    long.map(|(_, rest)| format!("--{}", rest.chars().take_while(is_of_a_name).collect::<String>())).collect()
 }
 
 /// Whether every command has it.
