@@ -62,15 +62,16 @@ fn every_option_is_in_the_readme_and_no_other() {
 
 #[test]
 fn every_log_event_is_in_the_readme_with_its_levels() {
-    let mut known: BTreeMap<String, Names> = BTreeMap::new();
+    let mut levels: BTreeMap<String, Names> = BTreeMap::new();
     for text in sources() {
         for (at, name) in quoted_after(&text, "event = \"") {
-            known.entry(name).or_default().insert(level_before(&text[..at]));
+            levels.entry(name).or_default().insert(level_before(&text[..at]));
         }
     }
-    let levels = |cells: &Vec<String>| cells[1].split(", ").map(str::to_owned).collect();
-    let described = rows("Log events").iter().map(|cells| (code(&cells[0]).unwrap(), levels(cells))).collect();
-    assert_eq!(known, described, "left: in the program; right: in the README");
+    let known = levels.into_iter().map(|(name, levels)| format!("{name}: {}", Vec::from_iter(levels).join(", ")));
+    let described =
+        rows("Log events").iter().map(|cells| format!("{}: {}", code(&cells[0]).unwrap(), cells[1])).collect();
+    assert_same("log events", &known.collect(), &described);
 }
 
 #[test]
