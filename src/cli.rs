@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use geft_sweeper::config::Problem;
 use geft_sweeper::lifecycle::Lifecycle;
@@ -97,7 +98,10 @@ enum Verdict {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return say(&anyhow::Error::new(error).context("the runtime could not be started")),
@@ -146,6 +150,25 @@ async fn run(command: Command, file: Option<&Path>, lifecycle: Lifecycle) -> any
         Command::Sandbox(arguments) => sandbox::run(*arguments, lifecycle.stop).await.map(|()| Verdict::Good),
         Command::Demo(arguments) => demo::run(arguments, lifecycle).await,
     }
+}
+
+/// Help and version as they are; a mistake on the command line as one sentence.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody is left to tell where standard output is closed.
+        error.print().ok();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.print().ok();
+        return ExitCode::from(MISUSED);
+    }
+    let text = error.render().to_string();
+    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    let sentence = said.join("; ");
+    let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
+    say(&Misused(format!("{sentence}; see `geft-sweeper --help`")).into())
 }
 
 /// Says an error on standard error, a sentence a line, and gives the exit status that belongs to it.

@@ -169,6 +169,8 @@ async fn show_alive(ledger: Ledger, sweeper: Sweeper, health: Arc<Health>) {
     loop {
         interval.tick().await;
         if health.trouble(Part::Schema).is_some() {
+            // Shown as soon as there is a place to show it.
+            interval.reset_after(PAUSE.0);
             continue;
         }
         let held = sweeper.held_back();

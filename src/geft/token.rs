@@ -82,10 +82,12 @@ impl Tokens {
         until: Instant,
         authorize: impl AsyncFnOnce() -> Result<Arc<Token>, NotBegun>,
     ) -> Result<Turn, NotBegun> {
+        // Counted before waiting for a turn: a refusal meanwhile is this cancel's answer too, not asked for again.
+        let seen = lock(&self.slot).calls;
         let alone = self.alone_while_undecided(until).await?;
         let token = match self.usage() {
             Usage::Single => authorize().await?,
-            Usage::Undecided | Usage::Shared => self.shared(until, authorize).await?,
+            Usage::Undecided | Usage::Shared => self.shared(seen, until, authorize).await?,
         };
         Ok(Turn { token, _alone: alone })
     }
@@ -97,7 +99,10 @@ impl Tokens {
         authorize: impl AsyncFnOnce() -> Result<Arc<Token>, NotBegun>,
     ) -> Result<Arc<Token>, NotBegun> {
         match self.usage() {
-            Usage::Shared => self.shared(until, authorize).await,
+            Usage::Shared => {
+                let seen = lock(&self.slot).calls;
+                self.shared(seen, until, authorize).await
+            }
             Usage::Undecided | Usage::Single => authorize().await,
         }
     }
@@ -177,19 +182,17 @@ impl Tokens {
         Ok((self.usage() == Usage::Undecided).then_some(permit))
     }
 
-    /// The token in use, or the next: one authorize call at a time, and all who waited for it use what it brought.
+    /// The token in use, or the next: one authorize call at a time, and all who waited for it, having seen so many calls
+    /// before, use what it brought.
     async fn shared(
         &self,
+        seen: u64,
         until: Instant,
         authorize: impl AsyncFnOnce() -> Result<Arc<Token>, NotBegun>,
     ) -> Result<Arc<Token>, NotBegun> {
-        let seen = {
-            let slot = lock(&self.slot);
-            if let Some(token) = usable(&slot) {
-                return Ok(token);
-            }
-            slot.calls
-        };
+        if let Some(token) = usable(&lock(&self.slot)) {
+            return Ok(token);
+        }
         let _call = timeout_at(until.into(), self.call.lock()).await.map_err(|_| NotBegun::TooLate)?;
         if let Some(brought) = self.brought_since(seen) {
             return brought;

@@ -42,6 +42,13 @@ impl Evidence {
         self.unauthorized && !self.accepted
     }
 
+    /// How many sessions may be asked for before the address is known to be right; none where it is.
+    ///
+    /// Whoever is asked for at a wrong address is failed as not found, so it must not be more than a verdict needs.
+    pub(super) fn room_at_unknown_address(&self) -> Option<usize> {
+        (!self.known_address).then(|| FIRST.saturating_sub(self.not_found.len()))
+    }
+
     /// Forgets what led to a verdict that has been lifted.
     pub(super) fn clear(&mut self) {
         self.refused.clear();

@@ -192,12 +192,17 @@ impl State {
         let trouble = self.held.is_some_and(|held| held.why.is_trouble());
         match self.held {
             Some(held) if now < held.until || (trouble && self.under_way > 0) => Admission::Held(held),
-            _ if !trouble && self.under_way >= self.window => Admission::Later,
+            _ if !trouble && self.under_way >= self.room() => Admission::Later,
             _ => {
                 self.under_way += 1;
                 Admission::Now { probe: trouble }
             }
         }
+    }
+
+    /// How many may be under way now.
+    fn room(&self) -> usize {
+        self.window.min(self.evidence.room_at_unknown_address().unwrap_or(usize::MAX))
     }
 
     fn judge(

@@ -108,6 +108,25 @@ fn in_trouble_one_attempt_per_cool_down_finds_out() {
 }
 
 #[test]
+fn a_wrong_address_fails_no_more_sessions_than_the_verdict_needs() {
+    let gate = Gate::new(64, EXPECTED);
+    let missing = attempt(Outcome::NotFound, 404, false);
+    let mut asked = 0;
+    loop {
+        let passes: Vec<_> = std::iter::from_fn(|| pass(&gate)).collect();
+        if passes.is_empty() {
+            break;
+        }
+        asked += passes.len();
+        for pass in &passes {
+            gate.observe(pass, session(), &missing);
+        }
+    }
+    assert_eq!(asked, 20);
+    assert_eq!(gate.held_back().map(|held| held.why), Some(Why::WrongAddress));
+}
+
+#[test]
 fn stragglers_do_not_lengthen_the_cool_down() {
     let gate = Gate::new(8, EXPECTED);
     gate.hold(Why::CredentialsRefused, None);

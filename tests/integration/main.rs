@@ -9,6 +9,7 @@
 
 mod ledger;
 mod private_postgres;
+mod reference;
 mod rooms;
 mod source;
 mod support;
