@@ -166,7 +166,7 @@ fn explain(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-    let sentence = said.join("; ");
+    let sentence = said.join("; ").replace(":;", ":");
     let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
     say(&Misused(format!("{sentence}; see `geft-sweeper --help`")).into())
 }
