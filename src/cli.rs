@@ -16,6 +16,7 @@ mod wiring;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -100,7 +101,7 @@ enum Verdict {
 pub(crate) fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return explain(&error),
+        Err(error) => return refuse(&error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -152,23 +153,34 @@ async fn run(command: Command, file: Option<&Path>, lifecycle: Lifecycle) -> any
     }
 }
 
-/// Help and version as they are; a mistake on the command line as one sentence.
-fn explain(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        // Nobody is left to tell where standard output is closed.
+/// Help is shown as it is; what is wrong with the command line is told in one sentence, as every other error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody is left to tell where the output is closed.
         error.print().ok();
-        return ExitCode::SUCCESS;
+        return ExitCode::from(if error.use_stderr() { MISUSED } else { 0 });
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        error.print().ok();
-        return ExitCode::from(MISUSED);
+    say(&Misused(sentence(&error.render().to_string())).into())
+}
+
+/// What the parser says, without the usage that it repeats: `--help` has it.
+fn sentence(said: &str) -> String {
+    let mut sentence = String::new();
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    for line in lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")) {
+        let (line, between) = match line.strip_prefix("tip: ") {
+            Some(tip) => (tip, "; "),
+            None => (line.strip_prefix("error: ").unwrap_or(line), " "),
+        };
+        sentence.push_str(if sentence.is_empty() { "" } else { between });
+        sentence.push_str(line);
     }
-    let text = error.render().to_string();
-    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-    let sentence = said.join("; ").replace(":;", ":");
-    let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
-    say(&Misused(format!("{sentence}; see `geft-sweeper --help`")).into())
+    sentence + "; see --help"
+}
+
+/// Reads a duration from the command line.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "give a duration such as 90s or 10m")
 }
 
 /// Says an error on standard error, a sentence a line, and gives the exit status that belongs to it.

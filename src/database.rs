@@ -23,7 +23,7 @@ pub enum Error {
     #[error("database.url cannot be used: {0}")]
     Url(#[source] sqlx::Error),
     /// The server was not reached, or refused us.
-    #[error("could not connect to the database at {place}: {source}")]
+    #[error("could not connect to the database at {place}, which database.url names: {source}")]
     Connect {
         /// Host and port, or the socket; never the password.
         place: String,
@@ -31,7 +31,7 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// The server did not answer in time.
-    #[error("could not connect to the database at {place}: no answer within {} s", limit.as_secs())]
+    #[error("could not connect to the database at {place}, which database.url names: no answer within {} s", limit.as_secs())]
     Silent {
         /// Host and port, or the socket; never the password.
         place: String,

@@ -19,9 +19,6 @@ use super::{Verdict, output, wiring};
 /// The oldest PostgreSQL that is supported.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// What a schema is that has not been brought up to date yet.
-const SOON: &str = "missing or behind: `run` and `sweep` bring it up to date when they start";
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Print one JSON object
@@ -104,9 +101,10 @@ async fn check_database(sections: &Sections, lines: &mut Lines) {
         Ok(database) => database,
         Err(error) => return lines.fail("database", error.to_string()),
     };
+    check_way(&database, lines);
     let mut connection = match database.connect().await {
         Ok(connection) => connection,
-        Err(error) => return lines.fail("database", format!("{error}; see database.url")),
+        Err(error) => return lines.fail("database", error.to_string()),
     };
     let ledger = Ledger::new(database.clone(), instance);
     check_server(&ledger, &database, lines).await;
@@ -127,6 +125,10 @@ async fn check_server(ledger: &Ledger, database: &Database, lines: &mut Lines) {
         Ok((_, text)) => lines.ok("database", format!("PostgreSQL {text} at {}", database.place())),
         Err(error) => lines.fail("database", error.to_string()),
     }
+}
+
+/// By the URL alone, so that it is told even where nobody answers there.
+fn check_way(database: &Database, lines: &mut Lines) {
     match database.weakness() {
         Some(weakness) => lines.warn("tls", weakness),
         None => lines.ok("tls", "the way to the database is local or verified"),
@@ -136,7 +138,11 @@ async fn check_server(ledger: &Ledger, database: &Database, lines: &mut Lines) {
 async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
     let schema = match ledger.schema().await {
         Ok(schema) => schema,
-        Err(error) => return lines.fail("schema", error.to_string()),
+        Err(error) => {
+            lines.fail("schema", error.to_string());
+            // The version cannot be read without rights either.
+            return check_rights(ledger, lines).await;
+        }
     };
     match schema {
         Schema::Current | Schema::NewerCompatible { .. } => lines.ok("schema", schema.mend()),
@@ -144,7 +150,7 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
         Schema::Missing | Schema::Behind { .. } if !auto_migrate => return lines.fail("schema", schema.mend()),
         Schema::Missing | Schema::Behind { .. } => {
             match ledger.may_migrate().await {
-                Ok(true) => lines.ok("schema", SOON),
+                Ok(true) => lines.ok("schema", soon(schema)),
                 Ok(false) => lines.fail(
                     "schema",
                     format!(
@@ -157,6 +163,18 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
             return;
         }
     }
+    check_rights(ledger, lines).await;
+}
+
+/// What is said of a schema that `run` and `sweep` take care of.
+fn soon(schema: Schema) -> &'static str {
+    match schema {
+        Schema::Missing => "the schema geft_sweeper is missing: `run` and `sweep` create it when they start",
+        _ => "the schema geft_sweeper is behind: `run` and `sweep` bring it up to date when they start",
+    }
+}
+
+async fn check_rights(ledger: &Ledger, lines: &mut Lines) {
     match ledger.missing_rights().await {
         Ok(missing) if missing.is_empty() => lines.ok("rights", "this role may do all that is needed in geft_sweeper"),
         Ok(missing) => missing.iter().for_each(|grant| lines.fail("rights", format!("a right is missing: {grant}"))),
@@ -206,13 +224,19 @@ fn check_census(census: &Census, lines: &mut Lines) {
             Fate::Queried => format!("canceled for this reason ({due} now)"),
         };
         let status = status.as_deref().map_or_else(|| "NULL".to_owned(), |status| format!("\"{status}\""));
-        lines.ok("status", format!("{status}: {rows} rows within the lookback: {fate}"));
+        lines.ok("status", format!("{status}: {} within the lookback: {fate}", output::counted(*rows, "row")));
     }
     if census.in_future > 0 {
-        lines.warn("dates", format!("{} rows are dated in the future: they are never aged", census.in_future));
+        lines.warn(
+            "dates",
+            format!("dated in the future, and so never aged: {}", output::counted(census.in_future, "row")),
+        );
     }
     if census.without_date > 0 {
-        lines.warn("dates", format!("{} rows have no date: they are not discovered", census.without_date));
+        lines.warn(
+            "dates",
+            format!("without a date, and so not discovered: {}", output::counted(census.without_date, "row")),
+        );
     }
     match (census.newest, census.newest_age) {
         (Some(newest), Some(age)) => {

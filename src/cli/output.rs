@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use geft_sweeper::ledger::Sweep;
+use geft_sweeper::ledger::{PaidAfterAbandonment, Sweep};
 use geft_sweeper::sweep::{Counts, Phase, Sweeper};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
@@ -18,6 +18,12 @@ const REDRAWN: Duration = Duration::from_millis(80);
 /// A time for people, to the second, in UTC.
 pub(super) fn moment(at: &DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// A number of things, in the singular where there is one.
+pub(super) fn counted(number: impl Into<i128>, thing: &str) -> String {
+    let number = number.into();
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A table with a head.
@@ -64,9 +70,8 @@ pub(super) fn sweeps(sweeps: &[Sweep]) -> String {
         "retried",
         "failed",
         "withdrawn",
-        "error",
     ];
-    table(
+    let shown = table(
         &head,
         sweeps.iter().map(|sweep| {
             let numbers = [
@@ -79,10 +84,23 @@ pub(super) fn sweeps(sweeps: &[Sweep]) -> String {
             ];
             let mut row = vec![moment(&sweep.started_at), sweep.trigger.clone(), sweep.status.clone()];
             row.extend(numbers.iter().map(ToString::to_string));
-            row.push(sweep.error.clone().unwrap_or_default());
             row
         }),
-    )
+    );
+    // Sentences, which would make the table wider than any terminal.
+    let errors = sweeps.iter().filter_map(|sweep| Some((sweep, sweep.error.as_ref()?)));
+    errors.fold(shown, |shown, (sweep, error)| format!("{shown}\n  {}: {error}", moment(&sweep.started_at)))
+}
+
+/// Sessions that were paid although they were selected, a line each.
+pub(super) fn paid(sessions: &[PaidAfterAbandonment]) -> String {
+    let line = |session: &PaidAfterAbandonment| {
+        let PaidAfterAbandonment { session_id, reference_id, kind, amount, found_at, .. } = session;
+        let reference = reference_id.as_deref().unwrap_or("-");
+        let amount = amount.as_ref().map_or_else(String::new, |amount| format!(", amount {amount}"));
+        format!("  {session_id}  {reference}  {kind}{amount}, found at {}", moment(found_at))
+    };
+    sessions.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A progress bar while a sweep runs.

@@ -10,7 +10,7 @@ use geft_sweeper::ledger::{Ledger, RequeueSelection, Requeued};
 use geft_sweeper::outcome::Outcome;
 use geft_sweeper::session::SessionId;
 
-use super::{Misused, Verdict, wiring};
+use super::{Misused, Verdict, output, wiring};
 
 pub(super) const EXAMPLES: &str = "Examples:
   geft-sweeper requeue --session 0b5a3c1e-8f5e-4a55-9d0c-2f7b7f3f6d11
@@ -21,7 +21,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 #[command(group = clap::ArgGroup::new("which").required(true).args(["session", "outcome"]))]
 pub(super) struct Arguments {
     /// These sessions
-    #[arg(long, value_name = "ID", num_args = 1.., conflicts_with_all = ["outcome", "since"])]
+    #[arg(long, value_name = "ID", num_args = 1.., value_parser = session, conflicts_with_all = ["outcome", "since"])]
     session: Vec<SessionId>,
     /// Sessions whose last attempt ended so
     #[arg(long, value_name = "OUTCOME", value_parser = outcome, requires = "since")]
@@ -38,6 +38,10 @@ pub(super) struct Arguments {
 enum Since {
     Moment(DateTime<Utc>),
     Ago(Duration),
+}
+
+fn session(text: &str) -> Result<SessionId, &'static str> {
+    text.parse().map_err(|_| "give a session's UUID, such as 0b5a3c1e-8f5e-4a55-9d0c-2f7b7f3f6d11")
 }
 
 fn outcome(text: &str) -> Result<Outcome, String> {
@@ -67,10 +71,11 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::R
     let requeued = wired.ledger.requeue(&selection, arguments.dry_run).await?;
     for Requeued { session_id, last_outcome, attempts } in &requeued {
         let outcome = last_outcome.as_deref().unwrap_or("-");
-        wiring::print(&format!("{session_id}  {outcome}  after {attempts} attempts"))?;
+        wiring::print(&format!("{session_id}  {outcome}  after {}", output::counted(i64::from(*attempts), "attempt")))?;
     }
     let done = if arguments.dry_run { "would be requeued; nothing was written" } else { "requeued" };
-    wiring::print(&format!("{} sessions {done}", requeued.len()))?;
+    let number = i64::try_from(requeued.len())?;
+    wiring::print(&format!("{} {done}", output::counted(number, "session")))?;
     let missing: Vec<&SessionId> =
         arguments.session.iter().filter(|id| !requeued.iter().any(|one| one.session_id == id.uuid())).collect();
     for id in missing {

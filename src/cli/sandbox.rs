@@ -38,8 +38,8 @@ pub(crate) struct SandboxArgs {
     /// The same seed and the same session ids meet the same faults
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Sessions expire by themselves after this: 30m
-    #[arg(long, value_parser = humantime::parse_duration)]
+    /// Sessions expire by themselves after this, such as 30m
+    #[arg(long, value_parser = super::duration, value_name = "DURATION")]
     expire_after: Option<Duration>,
     #[command(flatten)]
     faults: FaultArgs,

@@ -9,6 +9,8 @@ use super::{Verdict, output, wiring};
 
 /// Sweeps shown.
 const SWEEPS: u32 = 10;
+/// Sessions paid after abandonment that are shown, the newest; the view has them all.
+const PAID: u32 = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -42,6 +44,7 @@ async fn as_json(ledger: &Ledger) -> anyhow::Result<String> {
         "processes": processes,
         "held_back_by": held_back_by,
         "paid_after_abandonment": ledger.count_paid_after_abandonment().await?,
+        "latest_paid_after_abandonment": ledger.paid_after_abandonment(PAID).await?,
     });
     Ok(status.to_string())
 }
@@ -55,7 +58,7 @@ async fn as_text(ledger: &Ledger) -> anyhow::Result<String> {
         output::table(&["state", "sessions"], states),
         String::new(),
         format!("oldest due: {oldest}"),
-        format!("paid after abandonment: {}", ledger.count_paid_after_abandonment().await?),
+        paid(ledger).await?,
         String::new(),
         "last sweeps:".to_owned(),
         output::sweeps(&ledger.latest_sweeps(SWEEPS).await?),
@@ -64,6 +67,16 @@ async fn as_text(ledger: &Ledger) -> anyhow::Result<String> {
     ];
     lines.extend(processes.iter().map(process));
     Ok(lines.join("\n"))
+}
+
+async fn paid(ledger: &Ledger) -> anyhow::Result<String> {
+    let number = ledger.count_paid_after_abandonment().await?;
+    let sessions = ledger.paid_after_abandonment(PAID).await?;
+    let head = match number > i64::from(PAID) {
+        true => format!("paid after abandonment: {number}, the latest of which are"),
+        false => format!("paid after abandonment: {number}"),
+    };
+    Ok(if sessions.is_empty() { head } else { format!("{head}\n{}", output::paid(&sessions)) })
 }
 
 fn process(process: &Process) -> String {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use geft_sweeper::ledger::{Sweep, Trigger};
+use geft_sweeper::ledger::{Ledger, Sweep, Trigger};
 use geft_sweeper::lifecycle::Lifecycle;
 use geft_sweeper::session::Candidate;
 use geft_sweeper::sweep::{DryRun, Sweeper};
@@ -18,10 +18,13 @@ pub(super) const EXAMPLES: &str = "Examples:
   geft-sweeper sweep --wait 10m    and retries that fall due within ten minutes
   geft-sweeper sweep --json | jq .canceled";
 
+/// Sessions paid after abandonment that the report names at the most; the view has them all.
+const PAID: u32 = 1_000;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Wait for retries that fall due within this time, such as 90s or 10m
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = super::duration)]
     wait: Duration,
     /// Print what would be canceled and why; call and write nothing
     #[arg(long, conflicts_with = "wait")]
@@ -50,7 +53,7 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: L
     // The process ends in any case; a name left on the list is forgotten after a day.
     wired.ledger.say_goodbye().await.ok();
     let ended = ended.map_err(wiring::by_fault)?;
-    report(&ended.sweep, arguments.json)?;
+    report(&wired.ledger, &ended.sweep, arguments.json).await?;
     if let Some(held) = ended.held_back.filter(|_| ended.cut_short.is_none()) {
         writeln!(std::io::stderr().lock(), "geft-sweeper: not everything was sent: {}", held.why.sentence()).ok();
     }
@@ -60,11 +63,18 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: L
     }
 }
 
-fn report(sweep: &Sweep, json: bool) -> anyhow::Result<()> {
-    if json { wiring::print(&serde_json::to_string(sweep)?) } else { wiring::print(&output::sweep(sweep)) }
+async fn report(ledger: &Ledger, sweep: &Sweep, json: bool) -> anyhow::Result<()> {
+    if json {
+        return wiring::print(&serde_json::to_string(sweep)?);
+    }
+    wiring::print(&output::sweep(sweep))?;
+    let Ok(number @ 1..) = u32::try_from(sweep.paid_after_abandonment) else { return Ok(()) };
+    let mut paid = ledger.paid_after_abandonment(number.min(PAID)).await?;
+    paid.retain(|session| session.found_at >= sweep.started_at);
+    if paid.is_empty() { Ok(()) } else { wiring::print(&output::paid(&paid)) }
 }
 
-async fn show_alive(ledger: geft_sweeper::ledger::Ledger, sweeper: Sweeper) {
+async fn show_alive(ledger: Ledger, sweeper: Sweeper) {
     let mut interval = tokio::time::interval(Duration::from_secs(5));
     loop {
         interval.tick().await;
@@ -86,7 +96,7 @@ async fn dry_run(
         let mend = wired.ledger.schema().await?.mend();
         writeln!(
             std::io::stderr().lock(),
-            "geft-sweeper: {mend}; nothing has been dealt with yet as far as this can tell"
+            "geft-sweeper: {mend}; until then this lists sessions as if none had been taken on before"
         )
         .ok();
     }

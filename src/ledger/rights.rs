@@ -26,23 +26,19 @@ impl Ledger {
             .unzip();
         sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.missing_rights */
-               SELECT CASE WHEN NOT has_schema_privilege('geft_sweeper', 'USAGE')
-                           THEN format('GRANT USAGE ON SCHEMA geft_sweeper TO %I', current_user)
-                           ELSE format('GRANT %s ON geft_sweeper.%I TO %I', string_agg(needed.privilege, ', '), c.relname, current_user)
-                      END AS "grant!"
-                 FROM UNNEST($1::text[], $2::text[]) AS needed(relation, privilege)
-                 JOIN pg_class c ON c.relname = needed.relation AND c.relnamespace = to_regnamespace('geft_sweeper')
-                WHERE NOT has_schema_privilege('geft_sweeper', 'USAGE') OR NOT has_table_privilege(c.oid, needed.privilege)
-                GROUP BY c.relname ORDER BY 1"#,
+               SELECT format('GRANT USAGE ON SCHEMA geft_sweeper TO %I;', current_user) AS "grant!"
+                WHERE NOT has_schema_privilege('geft_sweeper', 'USAGE')
+                UNION ALL
+               (SELECT format('GRANT %s ON geft_sweeper.%I TO %I;', string_agg(needed.privilege, ', '), c.relname, current_user)
+                  FROM UNNEST($1::text[], $2::text[]) AS needed(relation, privilege)
+                  JOIN pg_class c ON c.relname = needed.relation AND c.relnamespace = to_regnamespace('geft_sweeper')
+                 WHERE NOT has_table_privilege(c.oid, needed.privilege)
+                 GROUP BY c.relname ORDER BY c.relname)"#,
             &tables,
             &rights,
         )
         .fetch_all(self.database.pool())
         .await
-        .map(|mut grants| {
-            grants.dedup();
-            grants
-        })
         .map_err(self.failed("asking for this role's rights"))
     }
 
