@@ -45,10 +45,11 @@ pub(super) async fn run(arguments: Arguments, lifecycle: Lifecycle) -> anyhow::R
     wiring::print("Starting a private PostgreSQL and a local GEFT API. Nothing else on this machine is touched.")?;
     let postgres = PrivatePostgres::start(Options::default()).await?;
     let shown = show(&postgres, &arguments, &lifecycle.stop).await;
-    // In any case, and to its end: a failure above is told only when nothing is left.
+    // In any case, and to its end: whatever is said below is said when nothing is left.
     let gone = postgres.stop().await;
     shown?;
     gone?;
+    wiring::print(&telling::farewell(arguments.keep_running))?;
     Ok(Verdict::Good)
 }
 
@@ -61,14 +62,11 @@ async fn show(postgres: &PrivatePostgres, arguments: &Arguments, stop: &Cancella
     let (database, ledger) = (wired.database.clone(), wired.ledger.clone());
     let ended = sweep::conduct(wired, WAIT, stop.clone()).await?;
     if let Some(why) = ended.cut_short {
-        anyhow::bail!("the demo was cut short: {why}; nothing is left of it");
+        anyhow::bail!("the demo was cut short: {why}");
     }
     wiring::print(&format!("\n{}", output::sweep(&ended.sweep)))?;
     tell_what_was_found(&ledger, database.pool()).await?;
-    if !arguments.keep_running {
-        return wiring::print(&telling::farewell());
-    }
-    stay(&stage, &sessions, stop).await
+    if arguments.keep_running { stay(&stage, &sessions, stop).await } else { Ok(()) }
 }
 
 /// What the ledger says, read as anybody may read it.
@@ -86,5 +84,5 @@ async fn stay(stage: &Stage, sessions: &[Session], stop: &CancellationToken) -> 
     stage.sandbox.set_faults(stage::calm())?;
     wiring::print(&telling::invitation(stage, sessions))?;
     stop.cancelled().await;
-    wiring::print("\nNothing is left of it.")
+    Ok(())
 }

@@ -80,7 +80,7 @@ pub(super) fn sessions(number: u32, seed: u64) -> Vec<Session> {
     let mut random = Rng::with_seed(seed);
     let mut sessions: Vec<_> = (0..number).map(|nth| session(kind_of(nth, number), &mut random)).collect();
     random.shuffle(&mut sessions);
-    for (session, order) in sessions.iter_mut().zip(10_001..) {
+    for (session, order) in sessions.iter_mut().zip(1_001..) {
         session.reference_id = format!("order-{order}");
         if let Some(at_provider) = &mut session.at_provider {
             at_provider.reference_id = Some(session.reference_id.clone());

@@ -134,7 +134,7 @@ fn troubled() -> Faults {
 /// The same provider on a good day: nothing goes wrong, but an answer takes its time.
 pub(super) fn calm() -> Faults {
     Faults {
-        everywhere: EndpointFaults { latency_ms: 40, jitter_ms: 80, ..EndpointFaults::default() },
+        everywhere: EndpointFaults { latency_ms: 30, jitter_ms: 60, ..EndpointFaults::default() },
         // Without it a 503 holds back one session, and not the whole process for a second.
         retry_after: RetryAfter { form: RetryAfterForm::None, ..RetryAfter::default() },
         ..Faults::default()

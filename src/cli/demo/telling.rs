@@ -2,7 +2,6 @@
 //!
 //! Text alone, beside one query on the audit table, which is written as a user would write it.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -17,9 +16,6 @@ use super::stage::{DATABASE, Stage};
 
 /// Paid sessions shown; the rest is only counted.
 pub(super) const PAID_SHOWN: u32 = 5;
-
-/// The longest error shown: a table that is wider than the terminal cannot be read.
-const LONGEST_ERROR: usize = 40;
 
 /// One session that was answered late, the one that took the most attempts, and one of each end that came at once.
 const ATTEMPTS: &str = "
@@ -36,10 +32,10 @@ const ATTEMPTS: &str = "
           FROM (SELECT session_id, 1 FROM late UNION ALL SELECT session_id, 2 FROM longest
                 UNION ALL SELECT session_id, 3 FROM at_once) AS all_of_them (session_id, place)
          GROUP BY session_id)
-    SELECT reference_id, attempt, outcome, http_status, session_status, status_details, error,
-           extract(epoch FROM finished_at - started_at)::float8 AS took_s
+    SELECT reference_id, attempt, outcome, http_status, session_status, status_details,
+           extract(epoch FROM next_attempt_at - finished_at)::float8 AS next_in_s
       FROM geft_sweeper.cancel_attempts JOIN shown USING (session_id)
-     ORDER BY place, outcome, session_id, attempt";
+     ORDER BY place, CASE place WHEN 3 THEN outcome END, session_id, attempt";
 
 /// A row of the audit table.
 #[derive(Debug, FromRow)]
@@ -50,8 +46,8 @@ pub(super) struct Attempt {
     http_status: Option<i32>,
     session_status: Option<String>,
     status_details: Option<String>,
-    error: Option<String>,
-    took_s: f64,
+    /// From its end to the next one; none where there is none.
+    next_in_s: Option<f64>,
 }
 
 /// Reads the rows that tell the most.
@@ -66,7 +62,7 @@ pub(super) fn introduction(sessions: &[Session]) -> String {
     let others = sessions.len() - abandoned - created - pending;
     format!(
         "The merchant's table has {} made-up sessions: {abandoned} abandoned, {} open and {others} in other statuses.\n\
-         The provider has a bad day: some answers are errors, some come too late, some never.\n",
+         The provider has a bad day: some answers are errors, some come too late, some never.",
         sessions.len(),
         created + pending,
     )
@@ -74,11 +70,10 @@ pub(super) fn introduction(sessions: &[Session]) -> String {
 
 /// What was paid although it was to be canceled.
 pub(super) fn paid(paid: &[PaidAfterAbandonment], number: i64) -> String {
-    let head = ["reference", "session", "kind", "details", "amount"];
+    let head = ["reference", "kind", "details", "amount"];
     let rows = paid.iter().map(|paid| {
         vec![
             known(paid.reference_id.as_ref()),
-            paid.session_id.to_string(),
             paid.kind.clone(),
             known(paid.status_details.as_ref()),
             known(paid.amount.as_ref()),
@@ -93,7 +88,7 @@ pub(super) fn paid(paid: &[PaidAfterAbandonment], number: i64) -> String {
 
 /// Rows of the audit table.
 pub(super) fn audit(attempts: &[Attempt]) -> String {
-    let head = ["reference", "attempt", "outcome", "http", "provider said", "took", "error"];
+    let head = ["reference", "attempt", "outcome", "http", "provider said", "next in"];
     let rows = attempts.iter().map(|attempt| {
         let said = [&attempt.session_status, &attempt.status_details].into_iter().flatten();
         vec![
@@ -102,28 +97,26 @@ pub(super) fn audit(attempts: &[Attempt]) -> String {
             attempt.outcome.clone(),
             known(attempt.http_status.as_ref()),
             said.cloned().collect::<Vec<_>>().join(" "),
-            format!("{:.2} s", attempt.took_s),
-            attempt.error.as_deref().map(shortened).unwrap_or_default(),
+            attempt.next_in_s.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default(),
         ]
     });
     let title = title("The audit trail: a row for each attempt, never changed");
     format!("\n{title}\n{}", output::table(&head, rows))
 }
 
-/// What to try next, now that everything is gone.
-pub(super) fn farewell() -> String {
+/// What to try next, now that everything is gone; whoever kept it up has tried the first of it.
+pub(super) fn farewell(was_kept: bool) -> String {
     let program = program();
-    let steps = [
-        ("demo --keep-running", "the same, and everything stays up to be played with"),
-        ("sandbox --fault cancel:503=0.1", "the local GEFT API alone, with the faults you want"),
-        ("check --config FILE", "proves a set-up of your own; config/geft-sweeper.toml is a sample"),
-    ];
-    let mut text = format!("\n{}\n", title("Nothing is left of it. Next:"));
-    for (step, does) in steps {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {program} {step:<32} {does}");
+    let step = |what: &str, command: &str| format!("  {what}:\n    {program} {command}");
+    let mut lines = vec![format!("\n{}", title("All of it is gone again. Next:"))];
+    if !was_kept {
+        lines.push(step("The same, but everything stays up to be played with", "demo --keep-running"));
     }
-    text
+    lines.extend([
+        step("The local GEFT API alone, with the faults that you want", "sandbox --fault cancel:503=0.1"),
+        step("Your own set-up proved before it goes live (a sample: config/geft-sweeper.toml)", "check --config FILE"),
+    ]);
+    lines.join("\n")
 }
 
 /// What to try in another terminal, now that everything stays up.
@@ -131,37 +124,31 @@ pub(super) fn invitation(stage: &Stage, sessions: &[Session]) -> String {
     let program = program();
     let config = format!("--config {}", quoted(&stage.file));
     let psql = format!("psql -h {} -U sweeper -d {DATABASE}", quoted(&stage.folder));
-    let mut steps = vec![
-        ("Where things stand:", vec![format!("{program} status {config}")]),
-        ("Whether the set-up is right:", vec![format!("{program} check {config}")]),
-        (
-            "The audit trail:",
-            vec![format!("{psql} -c 'SELECT * FROM geft_sweeper.cancel_attempts ORDER BY id DESC LIMIT 10'")],
+    let mut lines = vec![
+        format!("\n{}", title("Everything stays up until Ctrl-C. In another terminal:")),
+        "\nThe whole configuration:".to_owned(),
+        format!("  cat {}", quoted(&stage.file)),
+        "\nWhether it is right, and where things stand:".to_owned(),
+        format!("  {program} check {config}"),
+        format!("  {program} status {config}"),
+        "\nThe audit trail:".to_owned(),
+        format!(
+            "  {psql} -c 'SELECT reference_id, attempt, outcome, error FROM geft_sweeper.cancel_attempts LIMIT 10'"
         ),
     ];
     if let Some(session) = youngest_open(sessions) {
         let url = stage.sandbox.base_url();
-        steps.push((
-            "A customer pays just when the shop gives the session up; the sweep finds it:",
-            vec![
-                format!(
-                    "curl -H 'Content-Type: application/json' -d '{{\"status\": \"Completed\", \"amount\": 49.95}}' \
-                     {url}/sandbox/sessions/{session}"
-                ),
-                format!(
-                    r#"{psql} -c "UPDATE payment_sessions SET status = 'abandoned' WHERE session_id = '{session}'""#
-                ),
-                format!("{program} sweep {config}"),
-            ],
-        ));
+        let paid = r#"{"status": "Completed", "amount": 49.95}"#;
+        let give_up = format!("UPDATE payment_sessions SET status = 'abandoned' WHERE session_id = '{session}'");
+        lines.extend([
+            "\nA customer pays just when the shop gives the session up, and a sweep finds it:".to_owned(),
+            format!("  curl -s -H 'Content-Type: application/json' -d '{paid}' {url}/sandbox/sessions/{session}"),
+            format!(r#"  {psql} -c "{give_up}""#),
+            format!("  {program} sweep {config}"),
+        ]);
     }
-    steps.push(("The daemon, with a sweep every ten seconds:", vec![format!("{program} run {config}")]));
-    let mut text = format!("\n{}\n", title("Everything stays up until Ctrl-C. In another terminal:"));
-    for (what, commands) in steps {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\n{what}\n  {}\n", commands.join("\n  "));
-    }
-    text
+    lines.extend(["\nThe daemon, with a sweep every ten seconds:".to_owned(), format!("  {program} run {config}")]);
+    lines.join("\n")
 }
 
 /// The session that stays too young to be canceled for its age the longest.
@@ -192,13 +179,6 @@ fn known(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= LONGEST_ERROR {
-        return text.to_owned();
-    }
-    text.chars().take(LONGEST_ERROR - 1).chain(['…']).collect()
-}
-
 /// A line that stands out where that can be.
 fn title(text: &str) -> String {
     let plain = !std::io::stdout().is_terminal() || telemetry::no_color();
@@ -213,13 +193,5 @@ mod tests {
     fn a_path_is_quoted_where_the_shell_would_take_it_apart() {
         assert_eq!(quoted(Path::new("/tmp/geft-sweeper-AbC123/x.toml")), "/tmp/geft-sweeper-AbC123/x.toml");
         assert_eq!(quoted(Path::new("/tmp/it's me")), r"'/tmp/it'\''s me'");
-    }
-
-    #[test]
-    fn a_long_error_is_cut_with_a_mark() {
-        assert_eq!(shortened("short"), "short");
-        let cut = shortened(&"é".repeat(LONGEST_ERROR + 1));
-        assert_eq!(cut.chars().count(), LONGEST_ERROR);
-        assert!(cut.ends_with('…'));
     }
 }
