@@ -146,9 +146,9 @@ fn bar() -> ProgressBar {
     let plain = geft_sweeper::telemetry::no_color();
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     let template = if plain {
-        "{prefix:<11} [{bar:30}] {pos}/{len}  {msg}"
+        "{prefix:<11} [{bar:20}] {pos}/{len}  {msg}"
     } else {
-        "{prefix:<11.bold} [{bar:30.green}] {pos}/{len}  {msg}"
+        "{prefix:<11.bold} [{bar:20.green}] {pos}/{len}  {msg}"
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
@@ -165,7 +165,14 @@ fn draw(bar: &ProgressBar, phase: Phase, counts: Counts) {
     });
     bar.set_length(discovered.max(done));
     bar.set_position(done);
-    bar.set_message(format!(
-        "{canceled} canceled, {already_terminal} had ended, {retried} to be retried, {failed} failed, {withdrawn} withdrawn"
-    ));
+    // What there is none of is left out: the line has to fit a terminal.
+    let parts = [
+        (canceled, "canceled"),
+        (already_terminal, "had ended"),
+        (retried, "retries"),
+        (failed, "failed"),
+        (withdrawn, "withdrawn"),
+    ];
+    let parts = parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
+    bar.set_message(parts.collect::<Vec<_>>().join(", "));
 }

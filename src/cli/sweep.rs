@@ -7,8 +7,9 @@ use std::time::Duration;
 use geft_sweeper::ledger::{Ledger, Sweep, Trigger};
 use geft_sweeper::lifecycle::Lifecycle;
 use geft_sweeper::session::Candidate;
-use geft_sweeper::sweep::{DryRun, Sweeper};
+use geft_sweeper::sweep::{DryRun, Ended, Sweeper};
 use geft_sweeper::telemetry;
+use tokio_util::sync::CancellationToken;
 
 use super::{Verdict, output, wiring};
 
@@ -43,16 +44,7 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: L
     if arguments.dry_run {
         return dry_run(wired, schema.is_usable(), arguments.json, lifecycle).await;
     }
-    wiring::ready_schema(&wired).await?;
-    let sweeper = Sweeper::new(&wired.config, wired.database, wired.ledger.clone(), lifecycle.stop.clone())?;
-    let showing = output::show_progress(&sweeper);
-    let alive = tokio::spawn(show_alive(wired.ledger.clone(), sweeper.clone()));
-    let ended = sweeper.sweep(Trigger::Command, arguments.wait).await;
-    alive.abort();
-    showing.finish().await;
-    // The process ends in any case; a name left on the list is forgotten after a day.
-    wired.ledger.say_goodbye().await.ok();
-    let ended = ended.map_err(wiring::by_fault)?;
+    let ended = conduct(&wired, arguments.wait, lifecycle.stop).await?;
     report(&wired.ledger, &ended.sweep, arguments.json).await?;
     if let Some(held) = ended.held_back.filter(|_| ended.cut_short.is_none()) {
         writeln!(std::io::stderr().lock(), "geft-sweeper: not everything was sent: {}", held.why.sentence()).ok();
@@ -61,6 +53,20 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: L
         Some(why) => Err(anyhow::anyhow!("the sweep was cut short: {why}")),
         None => Ok(Verdict::Good),
     }
+}
+
+/// One sweep from its schema to its report, with a progress bar where somebody may be looking.
+pub(super) async fn conduct(wired: &wiring::Wired, wait: Duration, stop: CancellationToken) -> anyhow::Result<Ended> {
+    wiring::ready_schema(wired).await?;
+    let sweeper = Sweeper::new(&wired.config, wired.database.clone(), wired.ledger.clone(), stop)?;
+    let showing = output::show_progress(&sweeper);
+    let alive = tokio::spawn(show_alive(wired.ledger.clone(), sweeper.clone()));
+    let ended = sweeper.sweep(Trigger::Command, wait).await;
+    alive.abort();
+    showing.finish().await;
+    // The process ends in any case; a name left on the list is forgotten after a day.
+    wired.ledger.say_goodbye().await.ok();
+    ended.map_err(wiring::by_fault)
 }
 
 async fn report(ledger: &Ledger, sweep: &Sweep, json: bool) -> anyhow::Result<()> {

@@ -23,7 +23,7 @@ async fn rows(url: &str) -> i64 {
 }
 
 /// The processes that belong to a server: each names its folder in its command line, or works inside it.
-fn processes_of(folder: &Path) -> Vec<u32> {
+pub(crate) fn processes_of(folder: &Path) -> Vec<u32> {
     let name = folder.to_str().unwrap();
     let of_folder = |process: &Path| {
         let command = fs::read(process.join("cmdline")).unwrap_or_default();
@@ -124,7 +124,7 @@ async fn a_process_killed_while_its_server_is_made_leaves_nothing_behind() {
 }
 
 /// The folder that a process's watchdog was given.
-fn folder_being_made(parent: u32) -> Option<PathBuf> {
+pub(crate) fn folder_being_made(parent: u32) -> Option<PathBuf> {
     let children = |thread: PathBuf| fs::read_to_string(thread.join("children")).unwrap_or_default();
     let threads = fs::read_dir(format!("/proc/{parent}/task")).ok()?.flatten();
     let watchdogs: String = threads.map(|thread| children(thread.path())).collect();
@@ -132,7 +132,7 @@ fn folder_being_made(parent: u32) -> Option<PathBuf> {
     command.trim_end_matches('\0').rsplit('\0').next().filter(|last| last.contains("geft-sweeper-")).map(PathBuf::from)
 }
 
-async fn nothing_is_left_of(folder: &Path) {
+pub(crate) async fn nothing_is_left_of(folder: &Path) {
     eventually(LIMIT, async || !folder.exists() && processes_of(folder).is_empty()).await;
 }
 
