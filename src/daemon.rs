@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::database::Database;
 use crate::health::{Health, Part};
 use crate::ledger::{Ledger, Schema, Trigger};
 use crate::schedule::Schedule;
@@ -41,8 +40,6 @@ pub struct Daemon {
     pub sweeper: Sweeper,
     /// The ledger.
     pub ledger: Ledger,
-    /// The database.
-    pub database: Database,
     /// `[database] auto_migrate`
     pub auto_migrate: bool,
     /// Asked to stop.
@@ -140,7 +137,8 @@ impl Daemon {
                     self.health.well(Part::Source);
                     next
                 }
-                Err(Error::Source(error)) if error.is_mistake_in_settings() => {
+                // Whether the database itself is away shows elsewhere; reading the source again can wait.
+                Err(Error::Source(error)) => {
                     self.health.ill(Part::Source, &error.to_string());
                     Instant::now() + UNFIT
                 }

@@ -16,6 +16,9 @@ use crate::config;
 /// How long a free connection may be waited for.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 
+/// How much longer than the server we wait for a statement that it must have given up.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// What went wrong before a statement could be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -106,6 +109,20 @@ impl Database {
             Ok(result) => result.map_err(|source| Error::Connect { place: self.place(), source }),
             Err(_) => Err(Error::Silent { place: self.place(), limit: ACQUIRE_LIMIT }),
         }
+    }
+
+    /// Waits for a statement, or for a connection and then a statement, no longer than a server that is there can take.
+    ///
+    /// The server's own limit does not help where its host is gone without a word.
+    pub async fn limited<T>(&self, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+        let silence = |_| sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server is silent"));
+        tokio::time::timeout(self.patience(), statement).await.map_err(silence)?
+    }
+
+    /// How long a connection and a statement on it can take on a server that is there.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        ACQUIRE_LIMIT + self.statement_timeout + GRACE
     }
 
     /// Where the server is, for people.

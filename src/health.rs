@@ -55,10 +55,10 @@ impl Health {
         }
     }
 
-    /// Notes what is wrong with a part, and says so where nothing was wrong with it before.
+    /// Notes what is wrong with a part, and says so where that was not said before.
     pub fn ill(&self, part: Part, what: &str) {
         let before = std::mem::replace(&mut self.parts_locked()[part as usize], Condition::Ill(what.to_owned()));
-        if !matches!(before, Condition::Ill(_)) {
+        if !matches!(before, Condition::Ill(before) if before == what) {
             tracing::error!(event = "part.ill", part = part.as_str(), "{what}; trying again until it works");
         }
     }

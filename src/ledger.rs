@@ -18,9 +18,9 @@ mod sweeps;
 mod take_over;
 
 pub use backlog::{Backlog, PaidAfterAbandonment};
-pub use discover::{NOT_OPEN_ELSEWHERE, NOT_TAKEN_ON, Progress};
+pub use discover::{DUE_OR_NOT_TAKEN_ON, NOT_TAKEN_ON, Progress};
 pub use processes::{Instance, Process};
-pub use record::{Recorded, Result as AttemptResult};
+pub use record::{AttemptResult, Recorded};
 pub use release::Settled;
 pub use requeue::{Requeued, Selection as RequeueSelection};
 pub use schema::{Migrated, Schema};
@@ -76,6 +76,15 @@ impl Ledger {
     #[must_use]
     pub fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// Runs one statement. Beside the server's own limit it has one here, for a server that is not there any more.
+    async fn run<T>(
+        &self,
+        doing: &'static str,
+        statement: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Error> {
+        self.database.limited(statement).await.map_err(self.failed(doing))
     }
 
     /// Turns a driver's failure into ours, and sees to it that no dead connection is used again.

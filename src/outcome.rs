@@ -102,6 +102,17 @@ pub struct Said {
     pub amount: Option<String>,
 }
 
+impl Said {
+    /// The same without what a database may refuse: a status that is one of the documented words is kept, for what it
+    /// says of money must not be lost.
+    #[must_use]
+    pub fn without_outside_texts(self) -> Self {
+        const KNOWN: [&str; 5] = ["Completed", "Failed", "Canceled", "Cancelled", "Expired"];
+        let session_status = self.session_status.filter(|status| KNOWN.contains(&status.as_str()));
+        Self { session_status, ..Self::default() }
+    }
+}
+
 /// One finished attempt: a cancel request was begun, and this is what came of it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -115,6 +126,8 @@ pub struct Attempt {
     pub error: Option<String>,
     /// How long the provider asked to be left alone (Retry-After of a 429 or 503), cut to the setting.
     pub retry_after: Option<Duration>,
+    /// Status was asked and did not answer: nothing is known of the session, so it is not given up on this.
+    pub status_unanswered: bool,
     /// The token sent with it had not been accepted before.
     pub fresh_token: bool,
     /// When the cancel request was begun.
@@ -152,6 +165,8 @@ pub struct Circumstances {
     pub retry_after: Option<Duration>,
     /// Uncounted results in a row before this one: the first two are repeated at once, later ones after a pause.
     pub uncounted_running: u32,
+    /// Status was asked and did not answer.
+    pub status_unanswered: bool,
     /// The attempt was made to find out whether sending works again, so it does not count against the session.
     pub probe: bool,
 }
@@ -181,7 +196,8 @@ pub fn disposition(outcome: Outcome, now: Circumstances) -> Disposition {
             if now.probe {
                 uncounted(pause)
             } else if is_last(now.counted, now.max_attempts) {
-                Disposition::Failed
+                // A session is failed on the provider's word alone, and there was none.
+                if now.status_unanswered { uncounted(pause) } else { Disposition::Failed }
             } else {
                 Disposition::Retry { after: pause, counted: true }
             }

@@ -101,7 +101,7 @@ pub struct Claim {
     pub uncounted_running: u32,
     /// An earlier attempt can have had an effect at the provider.
     pub may_have_had_effect: bool,
-    /// When the claim was made, by the database's clock.
+    /// When the claim was made, or read back, by the database's clock.
     pub claimed_at: DateTime<Utc>,
     /// When the claim was known to be ours, by the monotonic clock: what has passed since, added to `claimed_at`, is
     /// never ahead of the database's clock.

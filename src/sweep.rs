@@ -112,7 +112,7 @@ impl Sweeper {
     pub fn new(config: &Config, database: Database, ledger: Ledger, stop: CancellationToken) -> Result<Self, Error> {
         telling::register();
         let pace = share_pace(&ledger, config.api.max_requests_per_second);
-        let client = Client::new(&config.api, pace)?;
+        let client = Client::new(&config.api, pace, stop.clone())?;
         let current = Arc::new(Mutex::new(None));
         let progress = Arc::new(Progress::default());
         let recorder = Recorder::start(ledger.clone(), Arc::clone(&current), Arc::clone(&progress), stop.clone());
@@ -158,7 +158,7 @@ impl Sweeper {
         tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
         let worked = async {
             shared.discover(id, trigger).await?;
-            self.work_until_done(Instant::now() + wait).await
+            self.work_until_done(far(Instant::now(), wait)).await
         }
         .await;
         let cut_short = match &worked {
@@ -201,7 +201,7 @@ impl Sweeper {
                     (!held.why.is_trouble() && held.until <= limit).then_some(held.until)
                 }
                 End::Idle => {
-                    let due = shared.ledger.next_due().await?.map(|due| Instant::now() + due);
+                    let due = shared.ledger.next_due().await?.map(|due| far(Instant::now(), due));
                     due.filter(|due| *due <= limit)
                 }
             };
@@ -214,6 +214,11 @@ impl Sweeper {
             }
         }
     }
+}
+
+/// A moment after `from`; a wait that no clock can count stands for a century.
+fn far(from: Instant, wait: Duration) -> Instant {
+    from.checked_add(wait).unwrap_or(from + Duration::from_hours(24 * 36_500))
 }
 
 /// The rate limit of all processes together, handed out to this one by a task that ends with its last user.

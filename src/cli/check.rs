@@ -13,6 +13,7 @@ use geft_sweeper::pace::Pace;
 use geft_sweeper::source::{Census, Fate, Plan, Plans, Source, StatusCount};
 use serde::Serialize;
 use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
 
 use super::{Verdict, output, wiring};
 
@@ -249,7 +250,7 @@ fn check_census(census: &Census, lines: &mut Lines) {
 
 async fn check_api(sections: &Sections, lines: &mut Lines) {
     let Some(settings) = &sections.api else { return };
-    let client = match Client::new(settings, Pace::unlimited()) {
+    let client = match Client::new(settings, Pace::unlimited(), CancellationToken::new()) {
         Ok(client) => client,
         Err(error) => return lines.fail("api", error.to_string()),
     };

@@ -45,7 +45,6 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
         health,
         sweeper,
         ledger: wired.ledger,
-        database: wired.database,
         auto_migrate: config.database.auto_migrate,
         stop: lifecycle.stop,
     };

@@ -72,9 +72,10 @@ async fn as_text(ledger: &Ledger) -> anyhow::Result<String> {
 async fn paid(ledger: &Ledger) -> anyhow::Result<String> {
     let number = ledger.count_paid_after_abandonment().await?;
     let sessions = ledger.paid_after_abandonment(PAID).await?;
-    let head = match number > i64::from(PAID) {
-        true => format!("paid after abandonment: {number}, the latest of which are"),
-        false => format!("paid after abandonment: {number}"),
+    let head = if number > i64::from(PAID) {
+        format!("paid after abandonment: {number}, the latest of which are")
+    } else {
+        format!("paid after abandonment: {number}")
     };
     Ok(if sessions.is_empty() { head } else { format!("{head}\n{}", output::paid(&sessions)) })
 }

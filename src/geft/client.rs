@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH};
 use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
 
 use super::classify::{self, Reading};
 use super::connection::Error;
 use super::exchange::{Answer, Body, Endpoint, Exchange, Failure};
 use super::redaction::Redaction;
-use super::token::{Token, Tokens};
+use super::token::{Token, Tokens, Turn};
 use super::wire::Grant;
 use super::{NotBegun, StatusAnswer};
 use crate::config;
@@ -30,6 +31,7 @@ pub struct Client {
     redaction: Redaction,
     credentials: Credentials,
     timeout: Duration,
+    stop: CancellationToken,
 }
 
 struct Credentials {
@@ -38,14 +40,15 @@ struct Credentials {
 }
 
 impl Client {
-    /// Sets up the HTTP client. Nothing is sent yet.
-    pub fn new(api: &config::Api, pace: Pace) -> Result<Self, Error> {
+    /// Sets up the HTTP client. Nothing is sent yet. After `stop` no cancel is begun any more.
+    pub fn new(api: &config::Api, pace: Pace, stop: CancellationToken) -> Result<Self, Error> {
         Ok(Self {
             exchange: Exchange::new(api, pace)?,
             tokens: Tokens::new(api.token_use),
             redaction: Redaction::new(api),
             credentials: Credentials { client_id: api.client_id.clone(), client_secret: api.client_secret.clone() },
             timeout: api.timeout,
+            stop,
         })
     }
 
@@ -60,10 +63,11 @@ impl Client {
         ask_before_failing: bool,
     ) -> Result<Attempt, NotBegun> {
         let latest = self.latest_start(deadline).ok_or(NotBegun::TooLate)?;
-        let turn = self.tokens.for_cancel(latest, async || self.grant(latest).await).await?;
-        if !self.exchange.turn(latest).await {
-            return Err(NotBegun::TooLate);
-        }
+        let turn = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(NotBegun::TooLate),
+            turn = self.turn(latest) => turn?,
+        };
         let endpoint = Endpoint::Cancel(session);
         // Hyper leaves the length of an empty body out; some servers refuse a POST without one.
         let request = self.exchange.post(endpoint).header(CONTENT_LENGTH, 0);
@@ -82,6 +86,18 @@ impl Client {
             None
         };
         Ok(self.attempt(reading, status, fresh_token, started))
+    }
+
+    /// Waits for a token and for the moment to send a cancel with it.
+    async fn turn(&self, latest: Instant) -> Result<Turn, NotBegun> {
+        let turn = self.tokens.for_cancel(latest, async || self.grant(latest).await).await?;
+        if self.exchange.turn(latest).await { Ok(turn) } else { Err(NotBegun::TooLate) }
+    }
+
+    /// Whether cancels go out one after the other, because it is not known yet how tokens are used.
+    #[must_use]
+    pub fn sends_one_at_a_time(&self) -> bool {
+        self.tokens.is_undecided()
     }
 
     /// Asks the status endpoint alone, done before `deadline`.
@@ -192,6 +208,7 @@ impl Client {
 
     fn attempt(&self, reading: Reading, status: Option<StatusAnswer>, fresh_token: bool, started: Instant) -> Attempt {
         let outcome = status.as_ref().map_or(reading.outcome, |status| classify::settle(&reading, status));
+        let status_unanswered = matches!(status, Some(StatusAnswer::NoAnswer { .. }));
         let error = match outcome {
             Outcome::Canceled | Outcome::AlreadyTerminal => None,
             _ => Some(self.error(&reading.words, status.as_ref())),
@@ -207,6 +224,7 @@ impl Client {
             said,
             error,
             retry_after: reading.retry_after.max(asked_to_wait),
+            status_unanswered,
             fresh_token,
             started,
             finished: Instant::now(),

@@ -212,7 +212,11 @@ impl Tokens {
         if slot.calls == seen {
             return usable(&slot).map(Ok);
         }
-        slot.current.clone().map(Ok).or_else(|| slot.failure.clone().map(Err))
+        usable(&slot).map(Ok).or_else(|| slot.failure.clone().map(Err))
+    }
+
+    pub(super) fn is_undecided(&self) -> bool {
+        self.usage() == Usage::Undecided
     }
 
     fn usage(&self) -> Usage {

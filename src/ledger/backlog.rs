@@ -42,14 +42,13 @@ pub struct PaidAfterAbandonment {
 impl Ledger {
     /// Counts the sessions by state.
     pub async fn backlog(&self) -> Result<Backlog, Error> {
-        let rows = sqlx::query!(
+        let statement = sqlx::query!(
             r#"/* geft-sweeper ledger.backlog */
                SELECT state, count(*) AS "number!", min(next_attempt_at) FILTER (WHERE state = 'pending') AS oldest_due
                  FROM geft_sweeper.cancellations GROUP BY state"#
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("counting the backlog"))?;
+        .fetch_all(self.database.pool());
+        let rows = self.run("counting the backlog", statement).await?;
         let mut states: BTreeMap<String, i64> = State::ALL.iter().map(|state| (state.as_str().to_owned(), 0)).collect();
         let mut oldest_due = None;
         for row in rows {
@@ -59,31 +58,18 @@ impl Ledger {
         Ok(Backlog { states, oldest_due })
     }
 
-    /// How many sessions are open: pending, or held by a process.
-    pub async fn open_sessions(&self) -> Result<i64, Error> {
-        sqlx::query_scalar!(
-            r#"/* geft-sweeper ledger.open_sessions */
-               SELECT (SELECT count(*) FROM geft_sweeper.cancellations WHERE state = 'pending')
-                    + (SELECT count(*) FROM geft_sweeper.cancellations WHERE state = 'in_flight') AS "number!""#
-        )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("counting the open sessions"))
-    }
-
     /// How many sessions were paid after abandonment, ever.
     pub async fn count_paid_after_abandonment(&self) -> Result<i64, Error> {
-        sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.count_paid */ SELECT count(*) AS "number!" FROM geft_sweeper.paid_after_abandonment"#
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("counting what was paid after abandonment"))
+        .fetch_one(self.database.pool());
+        self.run("counting what was paid after abandonment", statement).await
     }
 
     /// The latest sessions paid after abandonment, newest first.
     pub async fn paid_after_abandonment(&self, number: u32) -> Result<Vec<PaidAfterAbandonment>, Error> {
-        sqlx::query_as!(
+        let statement = sqlx::query_as!(
             PaidAfterAbandonment,
             r#"/* geft-sweeper ledger.paid */
                SELECT session_id AS "session_id!", reference_id, reason AS "reason!", status_details, amount::text,
@@ -91,8 +77,7 @@ impl Ledger {
                  FROM geft_sweeper.paid_after_abandonment ORDER BY found_at DESC LIMIT $1"#,
             i64::from(number),
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("reading what was paid after abandonment"))
+        .fetch_all(self.database.pool());
+        self.run("reading what was paid after abandonment", statement).await
     }
 }

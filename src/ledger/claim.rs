@@ -62,17 +62,14 @@ impl Ledger {
     ///
     /// After a failure it is not known whether the claim was committed: the next call reads it back by its token first.
     pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Claim>, Error> {
-        if let Some((token, asked_at)) = self.doubtful.get_locked() {
-            let claims = self.read_back(token, asked_at, lease).await?;
-            self.doubtful.set_locked(None);
-            if !claims.is_empty() {
-                return Ok(claims);
-            }
+        let doubtful = self.claimed_in_doubt(lease).await?;
+        if !doubtful.is_empty() {
+            return Ok(doubtful);
         }
         let token = Uuid::new_v4();
         let asked_at = Instant::now();
         self.doubtful.set_locked(Some((token, asked_at)));
-        let rows = sqlx::query_as!(
+        let statement = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.claim */
                WITH due AS (
@@ -92,41 +89,47 @@ impl Ledger {
             self.instance.name(),
             lease.as_secs_f64(),
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("claiming sessions"))?;
+        .fetch_all(self.database.pool());
+        let rows = self.run("claiming sessions", statement).await?;
         self.doubtful.set_locked(None);
         let answered_at = Instant::now();
         Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, answered_at, lease)).collect())
     }
 
+    /// What an earlier call claimed although its answer was lost. It is told once.
+    pub async fn claimed_in_doubt(&self, lease: Duration) -> Result<Vec<Claim>, Error> {
+        let Some((token, asked_at)) = self.doubtful.get_locked() else { return Ok(Vec::new()) };
+        let claims = self.read_back(token, asked_at, lease).await?;
+        self.doubtful.set_locked(None);
+        Ok(claims)
+    }
+
     async fn read_back(&self, token: Uuid, asked_at: Instant, lease: Duration) -> Result<Vec<Claim>, Error> {
-        let rows = sqlx::query_as!(
+        let statement = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.read_back */
                SELECT session_id, source_key, attempts, counted_attempts, uncounted_running, may_have_had_effect,
-                      claimed_at AS "claimed_at!"
+                      clock_timestamp() AS "claimed_at!"
                  FROM geft_sweeper.cancellations WHERE state = 'in_flight' AND claim = $1"#,
             token,
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("reading a claim back"))?;
-        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, asked_at, lease)).collect())
+        .fetch_all(self.database.pool());
+        let rows = self.run("reading a claim back", statement).await?;
+        let answered_at = Instant::now();
+        Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, answered_at, lease)).collect())
     }
 
     /// How long until the next session is due or the next lease ends; none where nothing is open. Zero: now.
     pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
-        let seconds = sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             "/* geft-sweeper ledger.next_due */
              SELECT extract(epoch FROM least(
                  (SELECT min(next_attempt_at) FROM geft_sweeper.cancellations WHERE state = 'pending'),
                  (SELECT min(lease_until) FROM geft_sweeper.cancellations WHERE state = 'in_flight')
              ) - clock_timestamp())::float8"
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("asking when the next session is due"))?;
+        .fetch_one(self.database.pool());
+        let seconds = self.run("asking when the next session is due", statement).await?;
         Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
     }
 }

@@ -14,9 +14,10 @@ use crate::session::Candidate;
 pub const NOT_TAKEN_ON: &str = "NOT EXISTS (SELECT FROM geft_sweeper.cancellations known \
      WHERE known.session_id = {session_id} AND known.state <> 'withdrawn')";
 
-/// The same, but also true for a session that waits for its next attempt: what a sweep would send for now.
-pub const NOT_OPEN_ELSEWHERE: &str = "NOT EXISTS (SELECT FROM geft_sweeper.cancellations known \
-     WHERE known.session_id = {session_id} AND known.state NOT IN ('withdrawn', 'pending'))";
+/// The same, but also true for a session whose next attempt is due: what a sweep would send for now.
+pub const DUE_OR_NOT_TAKEN_ON: &str = "NOT EXISTS (SELECT FROM geft_sweeper.cancellations known \
+     WHERE known.session_id = {session_id} AND known.state <> 'withdrawn' \
+       AND NOT (known.state = 'pending' AND known.next_attempt_at <= now()))";
 
 /// How far discovery has read a source that tells when its rows changed.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +32,12 @@ impl Ledger {
     /// Locks discovery for the transaction on this connection, and gives the moment at which the transaction began;
     /// none where another process discovers just now.
     pub async fn try_lock_discovery(&self, transaction: &mut PgConnection) -> Result<Option<DateTime<Utc>>, Error> {
-        let row = sqlx::query!(
+        let statement = sqlx::query!(
             r#"/* geft-sweeper ledger.lock_discovery */
                SELECT pg_try_advisory_xact_lock(hashtext('geft_sweeper.discovery')) AS "locked!", now() AS "now!""#
         )
-        .fetch_one(transaction)
-        .await
-        .map_err(self.failed("locking discovery"))?;
+        .fetch_one(transaction);
+        let row = self.run("locking discovery", statement).await?;
         Ok(row.locked.then_some(row.now))
     }
 
@@ -48,7 +48,7 @@ impl Ledger {
         for candidate in candidates {
             columns.push(candidate);
         }
-        let taken = sqlx::query!(
+        let statement = sqlx::query!(
             r#"/* geft-sweeper ledger.take_on */
                WITH taken AS (
                    INSERT INTO geft_sweeper.cancellations AS known
@@ -73,51 +73,47 @@ impl Ledger {
             &columns.created as &[Option<DateTime<Utc>>],
             sweep,
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("taking sessions on"))?;
+        .fetch_one(self.database.pool());
+        let taken = self.run("taking sessions on", statement).await?;
         Ok(u64::try_from(taken.count).unwrap_or_default())
     }
 
     /// Adds to the sweep's count of source rows that could not be used.
     pub async fn count_skipped(&self, sweep: Uuid, skipped: u64) -> Result<(), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.count_skipped */ UPDATE geft_sweeper.sweeps SET skipped = skipped + $2 WHERE id = $1",
             sweep,
             i64::try_from(skipped).unwrap_or(i64::MAX),
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed("counting skipped rows"))?;
+        .execute(self.database.pool());
+        self.run("counting skipped rows", statement).await?;
         Ok(())
     }
 
     /// How far this source has been read; none where it never was under these settings.
     pub async fn discovery_progress(&self, fingerprint: &str) -> Result<Option<Progress>, Error> {
-        sqlx::query_as!(
+        let statement = sqlx::query_as!(
             Progress,
             r#"/* geft-sweeper ledger.discovery_progress */
                SELECT changes_read_to, extract(epoch FROM now() - full_pass_at)::float8 AS "full_pass_age_s!"
                  FROM geft_sweeper.discovery WHERE fingerprint = $1"#,
             fingerprint,
         )
-        .fetch_optional(self.database.pool())
-        .await
-        .map_err(self.failed("reading how far discovery is"))
+        .fetch_optional(self.database.pool());
+        self.run("reading how far discovery is", statement).await
     }
 
     /// Notes what a census of the source found: rows whose status nobody mapped, and rows dated in the future.
     pub async fn note_census(&self, sweep: Uuid, left_alone: u64, dated_ahead: u64) -> Result<(), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.note_census */
              UPDATE geft_sweeper.sweeps SET left_alone = $2, dated_ahead = $3 WHERE id = $1",
             sweep,
             i64::try_from(left_alone).unwrap_or(i64::MAX),
             i64::try_from(dated_ahead).unwrap_or(i64::MAX),
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed("noting the census of the source"))?;
+        .execute(self.database.pool());
+        self.run("noting the census of the source", statement).await?;
         Ok(())
     }
 
@@ -128,7 +124,7 @@ impl Ledger {
         read_to: DateTime<Utc>,
         full_pass: bool,
     ) -> Result<(), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.note_discovery */
              INSERT INTO geft_sweeper.discovery AS known (fingerprint, changes_read_to, full_pass_at) VALUES ($1, $2, $2)
              ON CONFLICT (fingerprint) DO UPDATE SET changes_read_to = excluded.changes_read_to,
@@ -137,9 +133,8 @@ impl Ledger {
             read_to,
             full_pass,
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed("noting how far discovery is"))?;
+        .execute(self.database.pool());
+        self.run("noting how far discovery is", statement).await?;
         Ok(())
     }
 }

@@ -64,7 +64,7 @@ pub struct Process {
 impl Ledger {
     /// Shows that this process is alive and what holds it back, and forgets those that were last seen a day ago.
     pub async fn show_alive(&self, command: &str, held_back: Option<(&str, Duration)>) -> Result<(), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.show_alive */
              WITH forgotten AS (DELETE FROM geft_sweeper.processes WHERE seen_at < now() - interval '1 day' AND instance <> $1)
              INSERT INTO geft_sweeper.processes AS known
@@ -80,27 +80,25 @@ impl Ledger {
             held_back.map(|(reason, _)| reason),
             held_back.map(|(_, left)| left.as_secs_f64()),
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed("showing that this process is alive"))?;
+        .execute(self.database.pool());
+        self.run("showing that this process is alive", statement).await?;
         Ok(())
     }
 
     /// Takes this process off the list: it ends in good order.
     pub async fn say_goodbye(&self) -> Result<(), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.say_goodbye */ DELETE FROM geft_sweeper.processes WHERE instance = $1",
             self.instance.name
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed("taking this process off the list"))?;
+        .execute(self.database.pool());
+        self.run("taking this process off the list", statement).await?;
         Ok(())
     }
 
     /// The processes alive: seen within a minute, and still connected.
     pub async fn processes(&self) -> Result<Vec<Process>, Error> {
-        sqlx::query_as!(
+        let statement = sqlx::query_as!(
             Process,
             "/* geft-sweeper ledger.processes */
              SELECT instance, command, version, pid, held_back_by, held_back_until, started_at, seen_at
@@ -109,8 +107,7 @@ impl Ledger {
                 AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = 'geft-sweeper ' || p.instance)
               ORDER BY started_at, instance"
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("reading the processes"))
+        .fetch_all(self.database.pool());
+        self.run("reading the processes", statement).await
     }
 }

@@ -2,19 +2,19 @@
 //!
 //! A result is written only under the claim that it belongs to. One bad row never holds up the others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{Error, Ledger};
-use crate::outcome::{Attempt, Disposition, Said};
+use crate::outcome::{Attempt, Disposition};
 use crate::session::{Claim, State};
 
 /// One finished attempt with the claim that it was made under and what follows from it.
 #[derive(Clone, Debug)]
-pub struct Result {
+pub struct AttemptResult {
     /// The claim.
     pub claim: Claim,
     /// What came of the request.
@@ -33,8 +33,8 @@ pub struct Recorded {
 }
 
 impl Ledger {
-    /// Writes a batch in one transaction. To ask again after a failure is safe: what was written is recognised.
-    pub async fn record(&self, sweep: Option<Uuid>, results: &[Result]) -> std::result::Result<Recorded, Error> {
+    /// Writes a batch, at most one result of each session, in one transaction. To ask again after a failure is safe: what was written is recognised.
+    pub async fn record(&self, sweep: Option<Uuid>, results: &[AttemptResult]) -> Result<Recorded, Error> {
         let columns = Columns::of(results);
         let written: HashSet<Uuid> = self.write(sweep, &columns).await?.into_iter().collect();
         let mut recorded = Recorded { written, late: HashSet::new() };
@@ -51,8 +51,8 @@ impl Ledger {
         Ok(recorded)
     }
 
-    async fn write(&self, sweep: Option<Uuid>, columns: &Columns) -> std::result::Result<Vec<Uuid>, Error> {
-        sqlx::query_file_scalar!(
+    async fn write(&self, sweep: Option<Uuid>, columns: &Columns) -> Result<Vec<Uuid>, Error> {
+        let statement = sqlx::query_file_scalar!(
             "src/ledger/record.sql",
             &columns.session_ids,
             &columns.claims,
@@ -71,36 +71,30 @@ impl Ledger {
             self.instance.name(),
             sweep,
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("recording attempts"))
+        .fetch_all(self.database.pool());
+        self.run("recording attempts", statement).await
     }
 
     /// Which of these results an earlier call wrote although its answer was lost: their rows bear the claim.
-    async fn written_before(&self, columns: &Columns) -> std::result::Result<HashSet<Uuid>, Error> {
-        let rows = sqlx::query!(
+    async fn written_before(&self, columns: &Columns) -> Result<HashSet<Uuid>, Error> {
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.written_before */
              SELECT a.session_id FROM UNNEST($1::uuid[], $2::uuid[]) AS ours(session_id, claim)
                JOIN geft_sweeper.cancel_attempts a ON a.session_id = ours.session_id AND a.claim = ours.claim",
             &columns.session_ids,
             &columns.claims,
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("looking for attempts recorded before"))?;
+        .fetch_all(self.database.pool());
+        let rows = self.run("looking for attempts recorded before", statement).await?;
         Ok(rows.into_iter().map(|row| row.session_id).collect())
     }
 }
 
-impl Result {
+impl AttemptResult {
     /// The same result without the texts that came from outside, for a database that refuses them.
-    ///
-    /// A status that is one of the documented words is kept: what it says of money must not be lost.
     #[must_use]
     pub fn without_outside_texts(mut self) -> Self {
-        const KNOWN: [&str; 5] = ["Completed", "Failed", "Canceled", "Cancelled", "Expired"];
-        let status = self.attempt.said.session_status.take().filter(|status| KNOWN.contains(&status.as_str()));
-        self.attempt.said = Said { session_status: status, ..Said::default() };
+        self.attempt.said = self.attempt.said.without_outside_texts();
         self.attempt.error = Some("the provider's texts were dropped: the database refused to store them".to_owned());
         self
     }
@@ -126,27 +120,25 @@ struct Columns {
 }
 
 impl Columns {
-    /// Distinct by session: a batch never holds two results of one.
-    fn of(results: &[Result]) -> Self {
+    /// Ordered by session, so that two processes cannot wait for each other.
+    fn of(results: &[AttemptResult]) -> Self {
+        let mut ordered: Vec<&AttemptResult> = results.iter().collect();
+        ordered.sort_unstable_by_key(|result| result.claim.session_id);
         let mut columns = Self::default();
-        let distinct: HashMap<Uuid, &Result> =
-            results.iter().map(|result| (result.claim.session_id.uuid(), result)).collect();
-        let mut ordered: Vec<_> = distinct.into_iter().collect();
-        ordered.sort_unstable_by_key(|(session, _)| *session);
-        for (session, result) in ordered {
-            columns.push(session, result);
+        for result in ordered {
+            columns.push(result);
         }
         columns
     }
 
-    fn push(&mut self, session: Uuid, Result { claim, attempt, disposition }: &Result) {
+    fn push(&mut self, AttemptResult { claim, attempt, disposition }: &AttemptResult) {
         let finished = moment(claim, attempt.finished);
         let (state, pause, counted) = match *disposition {
             Disposition::Done(state) => (state, None, true),
             Disposition::Retry { after, counted } => (State::Pending, Some(after), counted),
             Disposition::Failed => (State::Failed, None, true),
         };
-        self.session_ids.push(session);
+        self.session_ids.push(claim.session_id.uuid());
         self.claims.push(claim.token);
         self.outcomes.push(attempt.outcome.as_str().to_owned());
         self.http_statuses.push(attempt.http_status.map(i32::from));

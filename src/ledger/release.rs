@@ -2,7 +2,10 @@
 //!
 //! Only the holder of the claim does either. No attempt was begun, so there is no audit row and no gap in the numbers.
 
+use std::collections::HashSet;
 use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use uuid::Uuid;
 
@@ -26,7 +29,7 @@ impl Ledger {
     /// Returns how many were still ours.
     pub async fn release(&self, claims: &[Claim], pause: Option<Duration>) -> Result<u64, Error> {
         let (ids, tokens) = keys(claims);
-        let done = sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.release */
              UPDATE geft_sweeper.cancellations c
                 SET state = 'pending', attempts = attempts - 1,
@@ -38,21 +41,51 @@ impl Ledger {
             &tokens,
             pause.map(|pause| pause.as_secs_f64()),
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed("giving sessions back"))?;
+        .execute(self.database.pool());
+        let done = self.run("giving sessions back", statement).await?;
         Ok(done.rows_affected())
     }
 
-    /// Ends claimed sessions for which no cancel request was sent. Returns the sessions that were still ours.
-    pub async fn settle(&self, sweep: Option<Uuid>, settled: &[Settled]) -> Result<Vec<Uuid>, Error> {
+    /// Ends claimed sessions for which no cancel request was sent. Returns those that were still ours; to ask again
+    /// after a failure is safe, for what was written is recognised.
+    pub async fn settle(&self, sweep: Option<Uuid>, settled: &[Settled]) -> Result<HashSet<Uuid>, Error> {
+        let mut ended: HashSet<Uuid> = self.end(sweep, settled).await?.into_iter().collect();
+        if ended.len() < settled.len() {
+            ended.extend(self.ended_before(settled).await?);
+        }
+        Ok(ended)
+    }
+
+    /// Which of these sessions an earlier call ended although its answer was lost: a claim lost to another process
+    /// would have counted an attempt.
+    async fn ended_before(&self, settled: &[Settled]) -> Result<Vec<Uuid>, Error> {
+        let ids: Vec<Uuid> = settled.iter().map(|one| one.claim.session_id.uuid()).collect();
+        let states: Vec<String> = settled.iter().map(|one| one.state.as_str().to_owned()).collect();
+        let attempts: Vec<i32> = settled.iter().map(|one| one.claim.attempt - 1).collect();
+        let claimed: Vec<DateTime<Utc>> = settled.iter().map(|one| one.claim.claimed_at).collect();
+        let statement = sqlx::query_scalar!(
+            "/* geft-sweeper ledger.ended_before */
+             SELECT c.session_id FROM UNNEST($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
+                                      AS ours(session_id, state, attempts, claimed_at)
+               JOIN geft_sweeper.cancellations c USING (session_id)
+              WHERE c.state = ours.state AND c.attempts = ours.attempts AND c.finished_at >= ours.claimed_at",
+            &ids,
+            &states,
+            &attempts,
+            &claimed,
+        )
+        .fetch_all(self.database.pool());
+        self.run("looking for sessions ended before", statement).await
+    }
+
+    async fn end(&self, sweep: Option<Uuid>, settled: &[Settled]) -> Result<Vec<Uuid>, Error> {
         let claims: Vec<Claim> = settled.iter().map(|one| one.claim.clone()).collect();
         let (ids, tokens) = keys(&claims);
         let states: Vec<String> = settled.iter().map(|one| one.state.as_str().to_owned()).collect();
         let texts = |text: fn(&Said) -> &Option<String>| -> Vec<Option<String>> {
             settled.iter().map(|one| text(&one.said).clone()).collect()
         };
-        sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.settle */
                WITH ended AS (
                    UPDATE geft_sweeper.cancellations c
@@ -82,9 +115,8 @@ impl Ledger {
             &texts(|said| &said.amount) as &[Option<String>],
             sweep,
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("ending sessions without a request"))
+        .fetch_all(self.database.pool());
+        self.run("ending sessions without a request", statement).await
     }
 }
 

@@ -39,8 +39,9 @@ impl Ledger {
             Selection::Sessions(sessions) => (Some(sessions.as_slice()), None, None),
             Selection::Outcome { outcome, since } => (None, Some(outcome.as_str()), Some(*since)),
         };
-        let done = if dry_run {
-            sqlx::query_as!(
+        let doing = "requeueing failed sessions";
+        if dry_run {
+            let statement = sqlx::query_as!(
                 Requeued,
                 "/* geft-sweeper ledger.requeueable */
                  SELECT session_id, last_outcome, attempts FROM geft_sweeper.cancellations
@@ -50,10 +51,10 @@ impl Ledger {
                 outcome,
                 since,
             )
-            .fetch_all(self.database.pool())
-            .await
+            .fetch_all(self.database.pool());
+            self.run(doing, statement).await
         } else {
-            sqlx::query_as!(
+            let statement = sqlx::query_as!(
                 Requeued,
                 "/* geft-sweeper ledger.requeue */
                  UPDATE geft_sweeper.cancellations
@@ -66,20 +67,18 @@ impl Ledger {
                 outcome,
                 since,
             )
-            .fetch_all(self.database.pool())
-            .await
-        };
-        done.map_err(self.failed("requeueing failed sessions"))
+            .fetch_all(self.database.pool());
+            self.run(doing, statement).await
+        }
     }
 
     /// The database's time, this long ago.
     pub async fn moment_before(&self, seconds: f64) -> Result<DateTime<Utc>, Error> {
-        sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.moment_before */ SELECT now() - $1::float8 * interval '1 second' AS "moment!""#,
             seconds
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("asking the database for the time"))
+        .fetch_one(self.database.pool());
+        self.run("asking the database for the time", statement).await
     }
 }

@@ -24,7 +24,7 @@ impl Ledger {
             .iter()
             .flat_map(|(table, rights)| rights.split(", ").map(|right| ((*table).to_owned(), right.to_owned())))
             .unzip();
-        sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.missing_rights */
                SELECT format('GRANT USAGE ON SCHEMA geft_sweeper TO %I;', current_user) AS "grant!"
                 WHERE NOT has_schema_privilege('geft_sweeper', 'USAGE')
@@ -37,14 +37,13 @@ impl Ledger {
             &tables,
             &rights,
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("asking for this role's rights"))
+        .fetch_all(self.database.pool());
+        self.run("asking for this role's rights", statement).await
     }
 
     /// Whether this role may bring the schema up to date: create it where it is missing, else create things in it.
     pub async fn may_migrate(&self) -> Result<bool, Error> {
-        sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.may_migrate */
                SELECT CASE WHEN to_regnamespace('geft_sweeper') IS NULL
                            THEN has_database_privilege(current_database(), 'CREATE')
@@ -54,20 +53,17 @@ impl Ledger {
                                                    AND NOT pg_has_role(relowner, 'USAGE'))
                       END AS "may!""#
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("asking whether this role may migrate"))
+        .fetch_one(self.database.pool());
+        self.run("asking whether this role may migrate", statement).await
     }
 
     /// The server's version as a number (150018 is 15.18) and as text.
     pub async fn server_version(&self) -> Result<(i32, String), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             r#"/* geft-sweeper ledger.server_version */
                SELECT current_setting('server_version_num')::int AS "number!", current_setting('server_version') AS "text!""#
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map(|row| (row.number, row.text))
-        .map_err(self.failed("asking for the server's version"))
+        .fetch_one(self.database.pool());
+        self.run("asking for the server's version", statement).await.map(|row| (row.number, row.text))
     }
 }

@@ -103,12 +103,13 @@ impl Ledger {
             return Ok(Migrated { from: Some(version(before)), to: version(before) });
         }
         // Locks: for the whole connection; another process's migration may take longer than any statement of ours.
-        sqlx::query(
-            "SELECT set_config('statement_timeout', '0', false), pg_advisory_lock(hashtext('geft_sweeper.migrate'))",
-        )
-        .execute(&mut connection)
-        .await
-        .map_err(self.failed(doing))?;
+        for statement in [
+            // On its own: a statement does not lift the limit that it runs under itself.
+            "SELECT set_config('statement_timeout', '0', false)",
+            "SELECT pg_advisory_lock(hashtext('geft_sweeper.migrate'))",
+        ] {
+            sqlx::query(statement).execute(&mut connection).await.map_err(self.failed(doing))?;
+        }
         let found = read(&mut connection).await.map_err(self.failed(doing))?;
         if !found.is_usable() {
             apply(&mut connection).await.map_err(Error::Migrate)?;

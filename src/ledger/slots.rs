@@ -9,7 +9,7 @@ use super::{Error, Ledger};
 impl Ledger {
     /// Reserves `number` consecutive moments, `1 / per_second` apart, and tells how far off the first one is.
     pub async fn reserve_slots(&self, number: u32, per_second: f64) -> Result<Duration, Error> {
-        let seconds = sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.reserve_slots */
                WITH reserved AS (
                    UPDATE geft_sweeper.request_slots
@@ -21,9 +21,8 @@ impl Ledger {
             f64::from(number),
             per_second,
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("reserving a share of the rate limit"))?;
+        .fetch_one(self.database.pool());
+        let seconds = self.run("reserving a share of the rate limit", statement).await?;
         Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
     }
 }

@@ -88,51 +88,49 @@ pub struct Sweep {
 }
 
 impl Ledger {
-    /// Opens a sweep, and closes those of processes that are gone.
+    /// Opens a sweep, and closes those of processes that are gone; one of this process that could not be closed, too.
     pub async fn open_sweep(&self, trigger: Trigger) -> Result<Uuid, Error> {
         let doing = "opening a sweep";
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.close_sweeps_of_the_dead */
              UPDATE geft_sweeper.sweeps s
                 SET status = 'interrupted', finished_at = clock_timestamp(), error = 'the process ended before the sweep did'
-              WHERE status = 'running' AND instance <> $1
-                AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = 'geft-sweeper ' || s.instance)",
+              WHERE status = 'running'
+                AND (instance = $1 OR NOT EXISTS (SELECT FROM pg_stat_activity a
+                                                   WHERE a.application_name = 'geft-sweeper ' || s.instance))",
             self.instance.name(),
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed(doing))?;
+        .execute(self.database.pool());
+        self.run(doing, statement).await?;
         let id = Uuid::now_v7();
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.open_sweep */ INSERT INTO geft_sweeper.sweeps (id, trigger, instance) VALUES ($1, $2, $3)",
             id,
             trigger.as_str(),
             self.instance.name(),
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed(doing))?;
+        .execute(self.database.pool());
+        self.run(doing, statement).await?;
         Ok(id)
     }
 
     /// Closes a sweep. A row that somebody closed as interrupted meanwhile tells the truth again.
     pub async fn close_sweep(&self, id: Uuid, status: Status, error: Option<&str>) -> Result<Sweep, Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "/* geft-sweeper ledger.close_sweep */
              UPDATE geft_sweeper.sweeps SET status = $2, error = $3, finished_at = clock_timestamp() WHERE id = $1",
             id,
             status.as_str(),
             error,
         )
-        .execute(self.database.pool())
-        .await
-        .map_err(self.failed("closing a sweep"))?;
+        .execute(self.database.pool());
+        self.run("closing a sweep", statement).await?;
         self.sweep(id).await
     }
 
     /// The row of one sweep, as it is now.
     pub async fn sweep(&self, id: Uuid) -> Result<Sweep, Error> {
-        sqlx::query_as!(
+        let statement = sqlx::query_as!(
             Sweep,
             "/* geft-sweeper ledger.sweep */
              SELECT id, trigger, instance, status, error, started_at, finished_at, discovered, canceled, already_terminal,
@@ -140,14 +138,13 @@ impl Ledger {
                FROM geft_sweeper.sweeps WHERE id = $1",
             id,
         )
-        .fetch_one(self.database.pool())
-        .await
-        .map_err(self.failed("reading a sweep"))
+        .fetch_one(self.database.pool());
+        self.run("reading a sweep", statement).await
     }
 
     /// The latest sweeps, newest first.
     pub async fn latest_sweeps(&self, number: u32) -> Result<Vec<Sweep>, Error> {
-        sqlx::query_as!(
+        let statement = sqlx::query_as!(
             Sweep,
             "/* geft-sweeper ledger.latest_sweeps */
              SELECT id, trigger, instance, status, error, started_at, finished_at, discovered, canceled, already_terminal,
@@ -155,8 +152,7 @@ impl Ledger {
                FROM geft_sweeper.sweeps ORDER BY started_at DESC LIMIT $1",
             i64::from(number),
         )
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(self.failed("reading the latest sweeps"))
+        .fetch_all(self.database.pool());
+        self.run("reading the latest sweeps", statement).await
     }
 }

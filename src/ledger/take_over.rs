@@ -21,12 +21,15 @@ impl Ledger {
     /// Gives at most `limit` sessions whose lease ran out back to everybody, with an `interrupted` row for each, and
     /// tells how many there were.
     ///
+    /// The first `passed_over` of them, by the end of their lease, are left as they are.
+    ///
     /// `pause` gives the pause after an attempt that so many counted ones went before, and none where it spends the
     /// budget: such a session becomes due at once, and its last claim asks for its status and ends it.
     pub async fn take_over(
         &self,
         sweep: Option<Uuid>,
         limit: u32,
+        passed_over: u32,
         pause: impl Fn(u32) -> Option<Duration>,
     ) -> Result<u64, Error> {
         let doing = "taking over sessions whose lease ran out";
@@ -36,8 +39,10 @@ impl Ledger {
             Expired,
             "/* geft-sweeper ledger.expired */
              SELECT session_id, counted_attempts FROM geft_sweeper.cancellations
-              WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED",
+              WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until, session_id
+              LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED",
             i64::from(limit),
+            i64::from(passed_over),
         )
         .fetch_all(&mut *transaction)
         .await

@@ -83,6 +83,7 @@ impl Shared {
             backoff: self.policy.pause(if attempt.outcome.counts() { claim.counted } else { claim.uncounted_running }),
             retry_after: attempt.retry_after,
             uncounted_running: claim.uncounted_running,
+            status_unanswered: attempt.status_unanswered,
             probe,
         };
         let disposition = outcome::disposition(attempt.outcome, circumstances);
@@ -96,7 +97,20 @@ impl Shared {
 
     /// Asks for the status of a session for which no cancel request is meant, and ends it.
     async fn ask(&self, pass: Pass<'_>, claim: Claim, otherwise: State) {
+        if pass.probe {
+            // Whether sending works again is found out with a cancel request; this session can wait.
+            drop(pass);
+            return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
+        }
         let answer = self.client.status(claim.session_id, claim.deadline).await;
+        if !matches!(answer, StatusAnswer::NoAnswer { .. }) {
+            let known = answer != StatusAnswer::NotFound;
+            telling::verdict(self.gate.observe_status(known));
+            if !known && self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) {
+                drop(pass);
+                return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
+            }
+        }
         drop(pass);
         match answer {
             StatusAnswer::Final(said) => self.settle(claim, State::AlreadyTerminal, said).await,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Error, Phase, Shared, Sweeper, telling};
 use crate::ledger::{self, Trigger};
 use crate::session::Candidate;
-use crate::source::{Fate, Page, Source};
+use crate::source::{self, Fate, Page, Source};
 
 /// Rows read at a time.
 const PAGE: u32 = 1_000;
@@ -62,10 +62,10 @@ impl Shared {
         };
         let source = self.inspect(&mut transaction).await?;
         let since = self.changes_since(&source).await?;
-        source.open(&mut transaction, Some(ledger::NOT_TAKEN_ON), since).await?;
+        self.limited(source.open(&mut transaction, Some(ledger::NOT_TAKEN_ON), since)).await?;
         let mut skipped = Vec::new();
         let mut number = 0;
-        while let Some(page) = source.next_page(&mut transaction, PAGE).await? {
+        while let Some(page) = self.limited(source.next_page(&mut transaction, PAGE)).await? {
             self.take_on(sweep, &page).await?;
             number += page.skipped.len();
             skipped.extend(page.skipped);
@@ -108,7 +108,7 @@ impl Shared {
     async fn take_census(&self, sweep: Uuid) -> Result<(), Error> {
         let mut connection = self.acquire("counting the source's statuses").await?;
         let source = self.inspected().await?;
-        let census = source.census(&mut connection).await?;
+        let census = self.limited(source.census(&mut connection)).await?;
         let left_alone = census.statuses.iter().filter(|status| status.fate == Fate::LeftAlone);
         for status in left_alone.clone() {
             tracing::info!(
@@ -141,13 +141,22 @@ impl Shared {
     }
 
     async fn inspect(&self, connection: &mut PgConnection) -> Result<Arc<Source>, Error> {
-        let source = Arc::new(Source::inspect(&self.settings, connection).await?);
+        let source = Arc::new(self.limited(Source::inspect(&self.settings, connection)).await?);
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&source));
         Ok(source)
     }
 
     pub(super) async fn acquire(&self, doing: &'static str) -> Result<PoolConnection<Postgres>, Error> {
         self.database.pool().acquire().await.map_err(|error| self.database_failed(doing, error))
+    }
+
+    /// Waits for the source no longer than a server that is there can take.
+    pub(super) async fn limited<T>(&self, reading: impl Future<Output = Result<T, source::Error>>) -> Result<T, Error> {
+        let doing = "reading the source";
+        match tokio::time::timeout(self.database.patience(), reading).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(self.database_failed(doing, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+        }
     }
 
     fn database_failed(&self, doing: &'static str, source: sqlx::Error) -> Error {
@@ -168,7 +177,7 @@ impl Sweeper {
             .await
             .map_err(|error| shared.database_failed("reading the source", error))?;
         let source = shared.inspect(&mut transaction).await?;
-        source.open(&mut transaction, schema_there.then_some(ledger::NOT_OPEN_ELSEWHERE), None).await?;
+        source.open(&mut transaction, schema_there.then_some(ledger::DUE_OR_NOT_TAKEN_ON), None).await?;
         while let Some(page) = source.next_page(&mut transaction, PAGE).await? {
             let skipped = u64::try_from(page.skipped.len()).unwrap_or(u64::MAX);
             found.candidates(&page.candidates).and_then(|()| found.skipped(skipped)).map_err(Error::Output)?;

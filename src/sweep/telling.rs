@@ -148,6 +148,16 @@ pub(super) fn taken_over(sessions: u64) {
     tracing::warn!(event = "lease.taken_over", sessions, "sessions of a process that is gone were taken over");
 }
 
+/// A session whose lease ran out and whose `interrupted` row the database refuses.
+pub(super) fn not_taken_over(error: &Error) {
+    tracing::error!(event = "lease.not_taken_over", %error, "a session of a process that is gone cannot be taken over");
+}
+
+/// A session that ends without a request, and whose texts the database refuses.
+pub(super) fn not_settled(error: &Error) {
+    tracing::error!(event = "session.texts_dropped", %error, "the database refused to store what the provider said of a session");
+}
+
 /// What an attempt changed at the gate.
 pub(super) fn verdict(Verdict { closed, opened }: Verdict) {
     if let Some(why) = closed {

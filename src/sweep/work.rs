@@ -17,6 +17,8 @@ use crate::throttle::HeldBack;
 
 /// Leases that ran out, taken over at a time.
 const TAKEN_OVER_AT_ONCE: u32 = 500;
+/// Sessions claimed while cancels go out one after the other, because it is not known how tokens are used.
+const AT_ONE_A_TIME: usize = 4;
 /// The pause between two looks for leases that ran out.
 const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(1);
 /// How long nothing more is claimed after nothing was due, while attempts are still under way.
@@ -38,6 +40,9 @@ impl Shared {
     pub(super) async fn work(self: &Arc<Self>) -> Result<End, Error> {
         let mut tasks = JoinSet::new();
         let end = self.fill(&mut tasks).await;
+        if !matches!(end, Ok(End::Idle)) {
+            self.give_back_doubtful(&mut tasks).await;
+        }
         while let Some(done) = tasks.join_next().await {
             self.note_end_of_task(done);
         }
@@ -56,9 +61,13 @@ impl Shared {
             if let Some(held) = self.gate.held_back().filter(|held| Instant::now() < held.until) {
                 return Ok(End::Held(held));
             }
-            let ahead = self.gate.worth_claiming(self.lease / 4).min(self.affordable());
+            let mut ahead = self.gate.worth_claiming(self.lease / 4).min(self.affordable());
+            if self.client.sends_one_at_a_time() {
+                ahead = ahead.min(AT_ONE_A_TIME);
+            }
             let room = ahead.saturating_sub(tasks.len());
-            let may_claim = nothing_due_before.is_none_or(|until| Instant::now() >= until);
+            nothing_due_before = nothing_due_before.filter(|until| Instant::now() < *until);
+            let may_claim = nothing_due_before.is_none() && !self.recorder.is_failing();
             if (tasks.is_empty() || may_claim) && room * 2 >= ahead {
                 let claimed = self.begin(tasks, room).await?;
                 if claimed == 0 && tasks.is_empty() {
@@ -90,10 +99,23 @@ impl Shared {
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let claims = self.ledger.claim(room, self.lease).await?;
         let claimed = claims.len();
-        for (claim, intent) in self.look_again(&source, claims).await? {
+        for (claim, intent) in self.look_again(tasks, &source, claims).await? {
             tasks.spawn(Arc::clone(self).pursue(claim, intent));
         }
         Ok(claimed)
+    }
+
+    /// Gives back what was claimed although the answer was lost, where the database tells it now.
+    async fn give_back_doubtful(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        // Where it does not, the next claim asks again, and at the end of the process the lease takes care.
+        for claim in self.ledger.claimed_in_doubt(self.lease).await.unwrap_or_default() {
+            self.give_back(tasks, claim);
+        }
+    }
+
+    fn give_back(self: &Arc<Self>, tasks: &mut JoinSet<()>, claim: Claim) {
+        let shared = Arc::clone(self);
+        tasks.spawn(async move { shared.recorder.release(claim, None).await });
     }
 
     /// Takes over sessions whose lease ran out; looks for them once a second at the most.
@@ -106,11 +128,20 @@ impl Shared {
             *looked = Some(Instant::now());
         }
         let pause = |counted| self.pause_after_interruption(counted);
-        let number = self.ledger.take_over(sweep, TAKEN_OVER_AT_ONCE, pause).await?;
-        if number > 0 {
-            telling::taken_over(number);
+        let (mut at_once, mut passed_over) = (TAKEN_OVER_AT_ONCE, 0);
+        loop {
+            match self.ledger.take_over(sweep, at_once, passed_over, pause).await {
+                Ok(0) => return Ok(()),
+                Ok(number) => telling::taken_over(number),
+                // One row that the database refuses must not hold up the others: they go one by one, past it.
+                Err(error) if error.is_about_data() && at_once > 1 => at_once = 1,
+                Err(error) if error.is_about_data() => {
+                    telling::not_taken_over(&error);
+                    passed_over += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(())
     }
 
     /// The pause before an attempt that was interrupted is repeated; none where it spent the budget.
@@ -121,6 +152,7 @@ impl Shared {
             backoff: self.policy.pause(counted),
             retry_after: None,
             uncounted_running: 0,
+            status_unanswered: false,
             probe: false,
         };
         match outcome::disposition(Outcome::Interrupted, circumstances) {
@@ -132,14 +164,19 @@ impl Shared {
     /// Asks the source whether it still names the claimed sessions, and decides what is meant with each.
     ///
     /// Where the source cannot be asked the claims are given back: nothing is sent on an old word.
-    async fn look_again(&self, source: &Source, claims: Vec<Claim>) -> Result<Vec<(Claim, Intent)>, Error> {
+    async fn look_again(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        source: &Source,
+        claims: Vec<Claim>,
+    ) -> Result<Vec<(Claim, Intent)>, Error> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
         let keys: Vec<String> = claims.iter().map(|claim| claim.source_key.clone()).collect();
         let named = async {
             let mut connection = self.acquire("looking at the source again").await?;
-            Ok::<_, Error>(source.still_named(&mut connection, &keys).await?)
+            self.limited(source.still_named(&mut connection, &keys)).await
         };
         match named.await {
             Ok(named) => Ok(claims
@@ -152,7 +189,9 @@ impl Shared {
             Err(error) => {
                 // Its columns may have changed since it was inspected.
                 *self.source.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.ledger.release(&claims, None).await?;
+                for claim in claims {
+                    self.give_back(tasks, claim);
+                }
                 Err(error)
             }
         }

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::Why;
+use super::gate::is_missing;
 use crate::outcome::{Attempt, Outcome};
 use crate::session::SessionId;
 
@@ -34,7 +35,7 @@ impl Evidence {
     /// Takes in one attempt, and says what it proves, if anything.
     pub(super) fn weigh(&mut self, session: SessionId, attempt: &Attempt) -> Option<Why> {
         let code = attempt.http_status?;
-        self.weigh_refusal(session, code, attempt).or_else(|| self.weigh_address(code))
+        self.weigh_refusal(session, code, attempt).or_else(|| self.weigh_address(is_missing(attempt)))
     }
 
     /// Whether fresh tokens were refused and none was ever accepted.
@@ -75,8 +76,8 @@ impl Evidence {
         (self.refused.len() >= REFUSALS).then_some(Why::CredentialsRefused)
     }
 
-    fn weigh_address(&mut self, code: u16) -> Option<Why> {
-        let missing = code == 404;
+    /// Takes in whether the provider did not know a session.
+    pub(super) fn weigh_address(&mut self, missing: bool) -> Option<Why> {
         self.known_address |= !missing;
         if self.not_found.len() == WINDOW {
             self.not_found.pop_front();

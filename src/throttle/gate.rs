@@ -167,6 +167,18 @@ impl Gate {
         verdict
     }
 
+    /// Takes in an answer to a question for a session's status: whether the provider knew the session.
+    pub fn observe_status(&self, known: bool) -> Verdict {
+        let mut state = self.state_locked();
+        let verdict = match state.evidence.weigh_address(!known) {
+            Some(why) => Verdict { closed: state.close(why, None, Instant::now()), opened: None },
+            None => Verdict::default(),
+        };
+        drop(state);
+        self.changed.notify_waiters();
+        verdict
+    }
+
     /// Takes in that the provider wants to be left alone, or that no token could be had.
     pub fn hold(&self, why: Why, asked: Option<Duration>) -> Verdict {
         let closed = self.state_locked().close(why, asked, Instant::now());
@@ -214,7 +226,11 @@ impl State {
         max_in_flight: usize,
     ) -> Verdict {
         if let Some(held) = self.held.filter(|held| held.why.is_trouble()) {
-            return if probe { self.judge_probe(held.why, attempt, now) } else { Verdict::default() };
+            if probe {
+                return self.judge_probe(held.why, attempt, now);
+            }
+            self.close(Why::RetryAfter, attempt.retry_after, now);
+            return Verdict::default();
         }
         if let Some(why) = self.evidence.weigh(session, attempt) {
             return Verdict { closed: self.close(why, None, now), opened: None };
@@ -232,8 +248,8 @@ impl State {
 
     /// An attempt made to find out whether sending works again.
     fn judge_probe(&mut self, why: Why, attempt: &Attempt, now: Instant) -> Verdict {
-        if !is_success(attempt) || (why == Why::WrongAddress && attempt.http_status == Some(404)) {
-            self.close(why, None, now);
+        if !is_success(attempt) || (why == Why::WrongAddress && is_missing(attempt)) {
+            self.close(why, attempt.retry_after, now);
             return Verdict::default();
         }
         self.evidence.clear();
@@ -243,17 +259,18 @@ impl State {
     }
 
     /// Closes the gate, and tells why where it was not closed for that before.
+    ///
+    /// Trouble stays trouble until an attempt proves that it is over; what else happens meanwhile only lengthens it.
     fn close(&mut self, why: Why, asked: Option<Duration>, now: Instant) -> Option<Why> {
         let before = self.held;
+        let why = before.map(|held| held.why).filter(|before| before.is_trouble() && !why.is_trouble()).unwrap_or(why);
         let same = before.filter(|held| held.why == why);
         // What was under way together is answered together: one cause, one hold.
         let running = same.is_some_and(|held| now < held.until);
-        let in_trouble = before.is_some_and(|held| held.why.is_trouble());
         let pause = match asked {
-            _ if in_trouble && !why.is_trouble() => return None,
-            Some(asked) if !why.is_trouble() => asked.max(SHORTEST),
-            _ if running => return None,
-            _ => self.next_pause(why),
+            Some(asked) if running || !why.is_trouble() => asked.max(SHORTEST),
+            None if running => return None,
+            asked => self.next_pause(why).max(asked.unwrap_or_default()),
         };
         let until = (now + pause).max(same.map_or(now, |held| held.until));
         self.held = Some(HeldBack { why, until });
@@ -272,6 +289,11 @@ impl State {
         self.unasked = self.unasked.saturating_add(1);
         pause
     }
+}
+
+/// Whether the provider does not know the session: a 404, unless its status tells that it has ended.
+pub(super) fn is_missing(attempt: &Attempt) -> bool {
+    attempt.http_status == Some(404) && attempt.outcome != Outcome::AlreadyTerminal
 }
 
 /// Whether the provider dealt with the request, whatever it said of the session.

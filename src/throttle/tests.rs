@@ -19,6 +19,7 @@ pub(super) fn attempt(outcome: Outcome, code: u16, fresh_token: bool) -> Attempt
         said: Said::default(),
         error: None,
         retry_after: None,
+        status_unanswered: false,
         fresh_token,
         started: now,
         finished: now,
@@ -124,6 +125,40 @@ fn a_wrong_address_fails_no_more_sessions_than_the_verdict_needs() {
     }
     assert_eq!(asked, 20);
     assert_eq!(gate.held_back().map(|held| held.why), Some(Why::WrongAddress));
+}
+
+#[test]
+fn a_probe_that_gets_no_token_waits_for_another_cool_down() {
+    let gate = Gate::new(8, EXPECTED);
+    gate.hold(Why::CredentialsRefused, None);
+    gate.end_hold_for_test();
+    let probe = pass(&gate).unwrap();
+    gate.hold(Why::NoToken, None);
+    drop(probe);
+    let held = gate.held_back().unwrap();
+    assert_eq!(held.why, Why::CredentialsRefused);
+    assert!(held.until > Instant::now() + Duration::from_secs(15), "the second cool-down");
+    assert!(pass(&gate).is_none());
+}
+
+#[test]
+fn a_retry_after_counts_in_trouble_too() {
+    let gate = Gate::new(8, EXPECTED);
+    gate.hold(Why::WrongAddress, None);
+    gate.end_hold_for_test();
+    let probe = pass(&gate).unwrap();
+    gate.observe(&probe, session(), &rate_limited(900));
+    assert!(gate.held_back().unwrap().until > Instant::now() + Duration::from_secs(800));
+}
+
+#[test]
+fn an_ended_session_that_is_answered_404_says_nothing_against_the_address() {
+    let gate = Gate::new(64, EXPECTED);
+    for _ in 0..200 {
+        let pass = pass(&gate).unwrap();
+        gate.observe(&pass, session(), &attempt(Outcome::AlreadyTerminal, 404, false));
+    }
+    assert!(gate.held_back().is_none());
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn result(claim: &Claim, outcome: Outcome, disposition: Disposition) -> AttemptR
         },
         error: None,
         retry_after: None,
+        status_unanswered: false,
         fresh_token: false,
         started: now,
         finished: now,
@@ -132,7 +133,7 @@ async fn a_late_result_changes_nothing_and_adds_no_row() {
     let (sweep, ids) = take_on(&slow, 1).await;
     let late = slow.claim(1, LEASE).await.unwrap().remove(0);
     end_leases(database.pool()).await;
-    assert_eq!(other.take_over(None, 10, |_| Some(Duration::from_secs(1))).await.unwrap(), 1);
+    assert_eq!(other.take_over(None, 10, 0, |_| Some(Duration::from_secs(1))).await.unwrap(), 1);
     let before = (state(database.pool(), ids[0]).await, attempts(database.pool(), ids[0]).await);
     assert_eq!(before, (("pending".to_owned(), 1), vec![(1, "interrupted".to_owned())]));
 
@@ -160,7 +161,7 @@ async fn a_takeover_names_the_process_and_the_start_of_the_one_that_is_gone() {
     let (_, ids) = take_on(&gone, 1).await;
     let claim = gone.claim(1, LEASE).await.unwrap().remove(0);
     end_leases(database.pool()).await;
-    other.take_over(None, 10, |_| Some(Duration::from_secs(1))).await.unwrap();
+    other.take_over(None, 10, 0, |_| Some(Duration::from_secs(1))).await.unwrap();
     let statement = "SELECT instance, started_at = $2, next_attempt_at > finished_at FROM geft_sweeper.cancel_attempts WHERE session_id = $1";
     let row: (String, bool, bool) =
         sqlx::query_as(statement).bind(ids[0]).bind(claim.claimed_at).fetch_one(database.pool()).await.unwrap();
@@ -175,7 +176,7 @@ async fn a_takeover_that_spends_the_budget_makes_the_session_due_at_once_for_its
     let (_, ids) = take_on(&ledger, 1).await;
     ledger.claim(1, LEASE).await.unwrap();
     end_leases(database.pool()).await;
-    ledger.take_over(None, 10, |_| None).await.unwrap();
+    ledger.take_over(None, 10, 0, |_| None).await.unwrap();
     let again = ledger.claim(1, LEASE).await.unwrap().remove(0);
     assert_eq!((again.session_id.uuid(), again.counted, again.may_have_had_effect), (ids[0], 1, true));
     let next: Option<chrono::DateTime<chrono::Utc>> =

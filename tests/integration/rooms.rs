@@ -20,7 +20,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("schedule", &["config"]),
     ("lifecycle", &[]),
     ("health", &[]),
-    ("daemon", &["database", "ledger", "sweep", "schedule", "health"]),
+    ("daemon", &["ledger", "sweep", "schedule", "health"]),
     ("server", &["health", "sweep"]),
     ("telemetry", &["config"]),
     ("postgres", &[]),

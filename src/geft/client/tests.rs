@@ -4,7 +4,7 @@ use super::super::tests::api;
 use super::*;
 
 fn client() -> Client {
-    Client::new(&api(), Pace::unlimited()).unwrap()
+    Client::new(&api(), Pace::unlimited(), CancellationToken::new()).unwrap()
 }
 
 fn session() -> SessionId {

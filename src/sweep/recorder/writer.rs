@@ -1,0 +1,245 @@
+//! The task that writes: gathers entries for some milliseconds and writes each kind in one statement.
+//!
+//! A batch that the database refuses for its data is split down to the row at fault, which never holds up the others.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::super::{Progress, telling};
+use super::{BATCH, Entry, Released, State, Told};
+use crate::ledger::{AttemptResult, Error, Ledger, Recorded, Settled};
+use crate::session::Claim;
+
+/// How long entries are gathered.
+const GATHER: Duration = Duration::from_millis(5);
+/// The first and the longest pause between two tries.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a process that is to end goes on trying to write a batch.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+type End = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(super) struct Writer {
+    ledger: Ledger,
+    sweep: Arc<Mutex<Option<Uuid>>>,
+    progress: Arc<Progress>,
+    state: Arc<State>,
+    stop: CancellationToken,
+    /// Comes when the batch at hand must be given up; none when it came.
+    end: Option<End>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        ledger: Ledger,
+        sweep: Arc<Mutex<Option<Uuid>>>,
+        progress: Arc<Progress>,
+        state: Arc<State>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { ledger, sweep, progress, state, stop, end: None }
+    }
+
+    pub(super) async fn run(mut self, mut received: mpsc::Receiver<Entry>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while received.recv_many(&mut batch, BATCH).await > 0 {
+            let until = Instant::now() + GATHER;
+            while batch.len() < BATCH {
+                let room = BATCH - batch.len();
+                match tokio::time::timeout_at(until.into(), received.recv_many(&mut batch, room)).await {
+                    Ok(more) if more > 0 => {}
+                    _ => break,
+                }
+            }
+            let stop = self.stop.clone();
+            self.end = Some(Box::pin(async move {
+                stop.cancelled().await;
+                tokio::time::sleep(LAST_TRIES).await;
+            }));
+            self.write(std::mem::take(&mut batch)).await;
+            self.progress.beat();
+        }
+    }
+
+    async fn write(&mut self, batch: Vec<Entry>) {
+        let (mut results, mut again, mut settled, mut released) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut sessions = HashSet::new();
+        for entry in batch {
+            match entry {
+                // Two results of one session, the older one late, go one after the other.
+                Entry::Record(result, told) if sessions.insert(result.claim.session_id) => {
+                    results.push((*result, told));
+                }
+                Entry::Record(result, told) => again.push((*result, told)),
+                Entry::Settle(one, told) => settled.push((*one, told)),
+                Entry::Release(one) => released.push(*one),
+            }
+        }
+        self.write_results(results).await;
+        for result in again {
+            self.write_results(vec![result]).await;
+        }
+        self.write_settled(settled).await;
+        self.write_released(released).await;
+    }
+
+    async fn write_results(&mut self, results: Vec<(AttemptResult, Told)>) {
+        let mut batches = vec![results];
+        while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
+            let values: Vec<AttemptResult> = batch.iter().map(|(result, _)| result.clone()).collect();
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.record(sweep, &values)).await {
+                Some(Ok(recorded)) => tell_recorded(batch, &recorded),
+                Some(Err(_)) if batch.len() > 1 => {
+                    batches.push(batch.split_off(batch.len() / 2));
+                    batches.push(batch);
+                }
+                Some(Err(error)) => self.write_without_texts(batch, &error).await,
+                None => self.give_up(&values),
+            }
+        }
+    }
+
+    /// One row that the database refuses: without the texts from outside, so that the attempt itself is on record.
+    async fn write_without_texts(&mut self, batch: Vec<(AttemptResult, Told)>, refusal: &Error) {
+        for (result, told) in batch {
+            telling::refused(&result, refusal);
+            let plain = [result.clone().without_outside_texts()];
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.record(sweep, &plain)).await {
+                Some(Ok(recorded)) => tell_recorded(vec![(result, told)], &recorded),
+                Some(Err(_)) | None => self.give_up(&[result]),
+            }
+        }
+    }
+
+    fn give_up(&self, results: &[AttemptResult]) {
+        results.iter().for_each(telling::unwritten);
+        self.state.unwritten.fetch_add(u64::try_from(results.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    async fn write_settled(&mut self, settled: Vec<(Settled, Told)>) {
+        let mut batches = vec![settled];
+        while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
+            let mut values: Vec<Settled> = batch.iter().map(|(one, _)| one.clone()).collect();
+            values.sort_unstable_by_key(|one| one.claim.session_id);
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.settle(sweep, &values)).await {
+                Some(Ok(ended)) => tell_settled(batch, &ended),
+                Some(Err(_)) if batch.len() > 1 => {
+                    batches.push(batch.split_off(batch.len() / 2));
+                    batches.push(batch);
+                }
+                Some(Err(error)) => self.settle_without_texts(batch, &error).await,
+                None => {}
+            }
+        }
+    }
+
+    async fn settle_without_texts(&mut self, batch: Vec<(Settled, Told)>, refusal: &Error) {
+        telling::not_settled(refusal);
+        let plain =
+            batch.iter().map(|(one, _)| Settled { said: one.said.clone().without_outside_texts(), ..one.clone() });
+        let plain: Vec<Settled> = plain.collect();
+        let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+        if let Some(Ok(ended)) = self.until_taken(|| ledger.settle(sweep, &plain)).await {
+            tell_settled(batch, &ended);
+        }
+    }
+
+    async fn write_released(&mut self, released: Vec<Released>) {
+        let (at_once, later): (Vec<_>, Vec<_>) = released.into_iter().partition(|one| one.pause.is_none());
+        let mut groups = vec![at_once];
+        groups.extend(later.into_iter().map(|one| vec![one]));
+        for group in groups {
+            let Some(pause) = group.first().map(|one| one.pause) else { continue };
+            let claims: Vec<Claim> = group.iter().map(|one| one.claim.clone()).collect();
+            let ledger = self.ledger.clone();
+            let done = self.until_taken(|| ledger.release(&claims, pause)).await;
+            if done.is_none() {
+                // Their requests were never begun, but nobody can know that now.
+                self.state.unwritten.fetch_add(u64::try_from(group.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+            for Released { told, .. } in group {
+                told.send(matches!(done, Some(Ok(_)))).ok();
+            }
+        }
+    }
+
+    /// Tries until the database takes the statement or refuses its values; none where the process had to end first.
+    async fn until_taken<T, Written: Future<Output = Result<T, Error>>>(
+        &mut self,
+        statement: impl Fn() -> Written,
+    ) -> Option<Result<T, Error>> {
+        let mut pause = PAUSE.0;
+        loop {
+            let end = self.end.as_mut()?;
+            let error = tokio::select! {
+                biased;
+                done = statement() => match done {
+                    Err(error) if !error.is_about_data() => error,
+                    done => {
+                        self.note_taken();
+                        return Some(done);
+                    }
+                },
+                () = end => {
+                    self.end = None;
+                    return None;
+                }
+            };
+            self.note_failing(&error);
+            let end = self.end.as_mut()?;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = end => self.end = None,
+            }
+            self.progress.beat();
+            pause = (pause * 2).min(if self.stop.is_cancelled() { PAUSE.0 } else { PAUSE.1 });
+        }
+    }
+
+    fn note_taken(&self) {
+        if self.state.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(event = "ledger.writing_again", "the database takes results again");
+        }
+    }
+
+    /// Said once, not at every try.
+    fn note_failing(&self, error: &Error) {
+        if !self.state.failing.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                event = "ledger.not_writing",
+                %error,
+                "the database does not take results; nothing new is claimed until it does"
+            );
+        }
+    }
+
+    fn sweep(&self) -> Option<Uuid> {
+        *self.sweep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell_recorded(batch: Vec<(AttemptResult, Told)>, recorded: &Recorded) {
+    for (result, told) in batch {
+        let session = result.claim.session_id.uuid();
+        if recorded.late.contains(&session) {
+            telling::late(&result);
+        }
+        told.send(recorded.written.contains(&session)).ok();
+    }
+}
+
+fn tell_settled(batch: Vec<(Settled, Told)>, ended: &HashSet<Uuid>) {
+    for (one, told) in batch {
+        told.send(ended.contains(&one.claim.session_id.uuid())).ok();
+    }
+}
