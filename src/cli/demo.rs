@@ -26,8 +26,8 @@ pub(super) const EXAMPLES: &str = "Examples:
   geft-sweeper demo --keep-running      everything stays up to be played with, until Ctrl-C
   geft-sweeper demo --sessions 20000 --seed 7";
 
-/// Long enough for every retry of the demo's short intervals; the sweep ends as soon as nothing is left to do.
-const WAIT: Duration = Duration::from_mins(1);
+/// Longer than any demo: the sweep ends as soon as nothing is left to do.
+const WAIT: Duration = Duration::from_hours(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
