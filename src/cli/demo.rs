@@ -8,6 +8,7 @@ mod made_up;
 mod stage;
 mod telling;
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,8 +26,8 @@ pub(super) const EXAMPLES: &str = "Examples:
   geft-sweeper demo --keep-running      everything stays up to be played with, until Ctrl-C
   geft-sweeper demo --sessions 20000 --seed 7";
 
-/// Long enough for every retry of the demo's short intervals; the sweep ends as soon as nothing is left to do.
-const WAIT: Duration = Duration::from_mins(1);
+/// Longer than any demo: the sweep ends as soon as nothing is left to do.
+const WAIT: Duration = Duration::from_hours(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -42,7 +43,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
-    wiring::print("Starting a private PostgreSQL and a local GEFT API. Nothing else on this machine is touched.")?;
+    wiring::print("Starting a private PostgreSQL and a local GEFT API; nothing else here is touched.")?;
     let postgres = PrivatePostgres::start(Options::default()).await?;
     let shown = show(&postgres, &arguments, &lifecycle.stop).await;
     // In any case, and to its end: whatever is said below is said when nothing is left.
@@ -64,7 +65,9 @@ async fn show(postgres: &PrivatePostgres, arguments: &Arguments, stop: &Cancella
     if let Some(why) = ended.cut_short {
         anyhow::bail!("the demo was cut short: {why}");
     }
-    wiring::print(&format!("\n{}", output::sweep(&ended.sweep)))?;
+    // The progress bar stands between, where there is one.
+    let gap = if std::io::stderr().is_terminal() { "\n" } else { "" };
+    wiring::print(&format!("{gap}{}", output::sweep(&ended.sweep)))?;
     tell_what_was_found(&ledger, database.pool()).await?;
     if arguments.keep_running { stay(&stage, &sessions, stop).await } else { Ok(()) }
 }
@@ -74,8 +77,8 @@ async fn tell_what_was_found(ledger: &Ledger, pool: &sqlx::PgPool) -> anyhow::Re
     let paid = ledger.paid_after_abandonment(telling::PAID_SHOWN).await?;
     let number = ledger.count_paid_after_abandonment().await?;
     wiring::print(&telling::paid(&paid, number))?;
-    let attempts = telling::attempts(pool).await.context("the audit table could not be read")?;
-    wiring::print(&telling::audit(&attempts))
+    let rows = telling::audit_rows(pool).await.context("the audit table could not be read")?;
+    wiring::print(&telling::audit(&rows))
 }
 
 /// Keeps everything up until the user has enough.

@@ -1,6 +1,6 @@
 //! How results look to people: tables, times, and a progress bar that is there only on a terminal.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -138,6 +138,8 @@ pub(super) fn show_progress(sweeper: &Sweeper) -> Showing {
         }
         draw(&bar, Phase::Canceling, sweeper.progress().counts());
         bar.abandon();
+        // It leaves the cursor behind the bar, where the report would go on.
+        writeln!(std::io::stderr().lock()).ok();
     });
     Showing { task: Some(task), end }
 }

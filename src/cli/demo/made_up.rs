@@ -13,7 +13,7 @@ use uuid::{Builder, Uuid};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Session {
     /// As the merchant wrote it: a UUID, or not.
-    pub(super) session_id: String,
+    pub(super) id: String,
     pub(super) reference_id: String,
     pub(super) status: &'static str,
     /// How long ago the merchant made it, in seconds.
@@ -107,7 +107,7 @@ fn session(kind: &Kind, random: &mut Rng) -> Session {
     let cents = random.choice(CENTS).unwrap_or_default();
     let is_usable = kind.status != UNUSABLE;
     Session {
-        session_id: if is_usable { id.to_string() } else { format!("test-{}", id.as_fields().0) },
+        id: if is_usable { id.to_string() } else { format!("test-{}", id.as_fields().0) },
         reference_id: String::new(),
         status: if is_usable { kind.status } else { "abandoned" },
         age_s,
@@ -147,11 +147,11 @@ mod tests {
     #[test]
     fn some_hundred_sessions_are_of_every_kind_and_no_id_comes_twice() {
         let sessions = sessions(300, 7);
-        let ids: HashSet<_> = sessions.iter().map(|session| &session.session_id).collect();
+        let ids: HashSet<_> = sessions.iter().map(|session| &session.id).collect();
         assert_eq!(ids.len(), 300);
         let kinds: HashSet<_> = (0..300).map(|nth| std::ptr::from_ref(kind_of(nth, 300))).collect();
         assert_eq!(kinds.len(), KINDS.len());
-        let unusable = sessions.iter().filter(|session| Uuid::try_parse(&session.session_id).is_err());
+        let unusable = sessions.iter().filter(|session| Uuid::try_parse(&session.id).is_err());
         assert!((1..=2).contains(&unusable.count()));
     }
 

@@ -72,7 +72,7 @@ async fn fill(postgres: &PrivatePostgres, sessions: &[Session]) -> sqlx::Result<
     let mut shop = PgConnection::connect(&postgres.url(DATABASE)).await?;
     sqlx::raw_sql(TABLE).execute(&mut shop).await?;
     sqlx::query(INSERT)
-        .bind(sessions.iter().map(|session| session.session_id.as_str()).collect::<Vec<_>>())
+        .bind(sessions.iter().map(|session| session.id.as_str()).collect::<Vec<_>>())
         .bind(sessions.iter().map(|session| session.reference_id.as_str()).collect::<Vec<_>>())
         .bind(sessions.iter().map(|session| session.status).collect::<Vec<_>>())
         .bind(sessions.iter().map(|session| session.age_s).collect::<Vec<_>>())

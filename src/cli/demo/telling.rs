@@ -18,7 +18,7 @@ use super::stage::{DATABASE, Stage};
 pub(super) const PAID_SHOWN: u32 = 5;
 
 /// One session that was answered late, the one that took the most attempts, and one of each end that came at once.
-const ATTEMPTS: &str = "
+const AUDIT_ROWS: &str = "
     WITH last AS (
         SELECT DISTINCT ON (session_id) session_id, attempt AS attempts, outcome, session_status
           FROM geft_sweeper.cancel_attempts ORDER BY session_id, attempt DESC),
@@ -39,7 +39,7 @@ const ATTEMPTS: &str = "
 
 /// A row of the audit table.
 #[derive(Debug, FromRow)]
-pub(super) struct Attempt {
+pub(super) struct AuditRow {
     reference_id: Option<String>,
     attempt: i32,
     outcome: String,
@@ -51,8 +51,8 @@ pub(super) struct Attempt {
 }
 
 /// Reads the rows that tell the most.
-pub(super) async fn attempts(pool: &PgPool) -> sqlx::Result<Vec<Attempt>> {
-    sqlx::query_as(ATTEMPTS).fetch_all(pool).await
+pub(super) async fn audit_rows(pool: &PgPool) -> sqlx::Result<Vec<AuditRow>> {
+    sqlx::query_as(AUDIT_ROWS).fetch_all(pool).await
 }
 
 /// What was made up.
@@ -61,8 +61,8 @@ pub(super) fn introduction(sessions: &[Session]) -> String {
     let (abandoned, created, pending) = (count("abandoned"), count("created"), count("pending"));
     let others = sessions.len() - abandoned - created - pending;
     format!(
-        "The merchant's table has {} made-up sessions: {abandoned} abandoned, {} open and {others} in other statuses.\n\
-         The provider has a bad day: some answers are errors, some come too late, some never.",
+        "The shop has {} made-up sessions: {abandoned} abandoned, {} open, {others} others.\n\
+         The provider has a bad day: some answers are errors, some come too late, some never.\n",
         sessions.len(),
         created + pending,
     )
@@ -70,16 +70,19 @@ pub(super) fn introduction(sessions: &[Session]) -> String {
 
 /// What was paid although it was to be canceled.
 pub(super) fn paid(paid: &[PaidAfterAbandonment], number: i64) -> String {
+    if paid.is_empty() {
+        return format!("\n{}", title("Nothing was paid after abandonment"));
+    }
     let head = ["reference", "kind", "details", "amount"];
     let rows = paid.iter().map(|paid| {
         vec![
             known(paid.reference_id.as_ref()),
             paid.kind.clone(),
             known(paid.status_details.as_ref()),
-            known(paid.amount.as_ref()),
+            format!("{:>6}", known(paid.amount.as_ref())),
         ]
     });
-    let title = title("Paid after abandonment: somebody has to look at these");
+    let title = warning("Paid after abandonment: somebody has to look at these");
     let rest = number - i64::try_from(paid.len()).unwrap_or(i64::MAX);
     let rest =
         if rest > 0 { format!("\nand {rest} more in geft_sweeper.paid_after_abandonment") } else { String::new() };
@@ -87,17 +90,17 @@ pub(super) fn paid(paid: &[PaidAfterAbandonment], number: i64) -> String {
 }
 
 /// Rows of the audit table.
-pub(super) fn audit(attempts: &[Attempt]) -> String {
+pub(super) fn audit(rows: &[AuditRow]) -> String {
     let head = ["reference", "attempt", "outcome", "http", "provider said", "next in"];
-    let rows = attempts.iter().map(|attempt| {
-        let said = [&attempt.session_status, &attempt.status_details].into_iter().flatten();
+    let rows = rows.iter().map(|row| {
+        let said = [&row.session_status, &row.status_details].into_iter().flatten();
         vec![
-            known(attempt.reference_id.as_ref()),
-            attempt.attempt.to_string(),
-            attempt.outcome.clone(),
-            known(attempt.http_status.as_ref()),
+            known(row.reference_id.as_ref()),
+            row.attempt.to_string(),
+            row.outcome.clone(),
+            known(row.http_status.as_ref()),
             said.cloned().collect::<Vec<_>>().join(" "),
-            attempt.next_in_s.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default(),
+            row.next_in_s.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default(),
         ]
     });
     let title = title("The audit trail: a row for each attempt, never changed");
@@ -114,7 +117,7 @@ pub(super) fn farewell(was_kept: bool) -> String {
     }
     lines.extend([
         step("The local GEFT API alone, with the faults that you want", "sandbox --fault cancel:503=0.1"),
-        step("Your own set-up proved before it goes live (a sample: config/geft-sweeper.toml)", "check --config FILE"),
+        step("Your own set-up, proved (a sample: config/geft-sweeper.toml)", "check --config FILE"),
     ]);
     lines.join("\n")
 }
@@ -179,10 +182,20 @@ fn known(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-/// A line that stands out where that can be.
+/// A line that stands out.
 fn title(text: &str) -> String {
+    styled(text, "1")
+}
+
+/// A line that asks for somebody.
+fn warning(text: &str) -> String {
+    styled(text, "1;33")
+}
+
+/// Text in a style of the terminal, where there is a terminal and colours are wanted.
+fn styled(text: &str, style: &str) -> String {
     let plain = !std::io::stdout().is_terminal() || telemetry::no_color();
-    if plain { text.to_owned() } else { format!("\u{1b}[1m{text}\u{1b}[0m") }
+    if plain { text.to_owned() } else { format!("\u{1b}[{style}m{text}\u{1b}[0m") }
 }
 
 #[cfg(test)]
