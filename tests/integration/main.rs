@@ -7,8 +7,12 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
+mod holding;
 mod ledger;
+mod outcomes;
 mod private_postgres;
 mod rooms;
 mod source;
 mod support;
+mod tokens;
+mod withdrawal;
