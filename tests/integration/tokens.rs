@@ -1,5 +1,6 @@
 //! Tokens: shared, renewed, single-use, revoked, refused, and not to be had.
 
+mod recovery;
 mod refused;
 mod unavailable;
 
@@ -38,8 +39,8 @@ async fn one_token_serves_a_whole_sweep_however_its_life_is_written() {
 #[tokio::test]
 async fn a_short_lived_token_is_renewed_before_its_end() {
     let faults = Faults {
-        token_seconds: 2,
-        cancel: EndpointFaults { latency_ms: 100, ..EndpointFaults::default() },
+        token_seconds: 4,
+        cancel: EndpointFaults { latency_ms: 150, ..EndpointFaults::default() },
         ..Faults::default()
     };
     let scene = Scene::new(faults).await.with("api.max_in_flight", 1);
