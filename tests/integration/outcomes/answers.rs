@@ -1,6 +1,6 @@
 //! Answers that do not end a session: what each is called, whether it counts, and when it is tried again.
 
-use geft_sweeper::sandbox::{Endpoint, Faults, RetryAfter, RetryAfterForm};
+use geft_sweeper::sandbox::{Endpoint, Faults, NewSession, RetryAfter, RetryAfterForm};
 use uuid::Uuid;
 
 use super::{cancel, cancel_and_status, cancel_first};
@@ -73,10 +73,7 @@ async fn a_4xx_for_a_session_that_is_still_open_is_rejected_with_its_status_word
 async fn a_status_that_nobody_knows_is_kept_word_for_word_and_is_not_final() {
     let scene = Scene::new(Faults::default()).await;
     let id = scene.abandoned_in("On-Hold (nouveau) ✓", Some("EFT0999x")).await;
-    scene
-        .sandbox
-        .update(id, geft_sweeper::sandbox::NewSession { faults: Some(cancel("409")), ..Default::default() })
-        .unwrap();
+    scene.sandbox.update(id, NewSession { faults: Some(cancel("409")), ..NewSession::default() }).unwrap();
     scene.sweep().await;
     let row = scene.only_row(id).await;
     assert_eq!(row.brief(), ("rejected", Some(409), Some("On-Hold (nouveau) ✓"), Some("EFT0999x")));
@@ -216,10 +213,10 @@ async fn a_status_body_that_names_another_session_is_never_believed() {
     for status in ["Completed", "Canceled", "Expired", "Failed"] {
         let id = scene.abandoned_in(status, None).await;
         for body in ["body_other_session", "body_no_session_id"] {
-            let new = geft_sweeper::sandbox::NewSession {
+            let new = NewSession {
                 faults: Some(cancel_and_status("409", body)),
                 status: Some(status.to_owned()),
-                ..Default::default()
+                ..NewSession::default()
             };
             ids.push(scene.abandoned_as(new).await);
         }

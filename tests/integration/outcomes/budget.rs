@@ -1,6 +1,6 @@
 //! The budget: only attempts that count use it up, its end is asked about once more, and a person can give a new one.
 
-use geft_sweeper::sandbox::{Endpoint, Faults};
+use geft_sweeper::sandbox::{Endpoint, Faults, NewSession, SessionFaults};
 use uuid::Uuid;
 
 use super::{cancel, cancel_and_status};
@@ -90,7 +90,7 @@ async fn a_requeued_session_has_a_fresh_budget_and_its_numbers_go_on() {
     assert_eq!((standing.state.as_str(), standing.attempts, standing.counted), ("failed", 4, 2));
     let pauses: Vec<Option<f64>> = scene.rows(id).await.iter().map(|row| row.pause).collect();
     assert_eq!(pauses, [Some(PAUSES[0]), None, Some(PAUSES[0]), None]);
-    let new = geft_sweeper::sandbox::NewSession { faults: Some(Default::default()), ..Default::default() };
+    let new = NewSession { faults: Some(SessionFaults::default()), ..NewSession::default() };
     scene.sandbox.update(id, new).unwrap();
     scene.program.run(["requeue", "--outcome", "server_error", "--since", "1h"]).await.expect_code(0);
     assert_eq!(scene.sweep().await.json()["canceled"], 1);
