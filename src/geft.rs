@@ -27,6 +27,9 @@ pub enum NotBegun {
     /// Too little of the lease was left to send and to ask status after it.
     #[error("too little time was left")]
     TooLate,
+    /// Sending was held back while this request waited for a token or for its turn.
+    #[error("sending is held back")]
+    HeldBack,
     /// Authorize refused the client id and secret.
     #[error("{error}")]
     CredentialsRefused {
@@ -78,7 +81,7 @@ mod tests {
         fn is_send(_: impl Send) {}
         let client = super::Client::new(&api(), Pace::unlimited(), CancellationToken::new()).unwrap();
         let session = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
-        is_send(client.cancel(session, Instant::now(), false));
+        is_send(client.cancel(session, Instant::now(), false, || true));
         is_send(client.status(session, Instant::now()));
         is_send(client.authorize());
     }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 /// For how long a process takes its share at a time; what it cannot use by then is lost to all.
 const SHARE: Duration = Duration::from_millis(250);
-/// A moment that is further gone than this is not used any more.
-const TOO_LATE: Duration = Duration::from_millis(250);
+/// A moment that is further gone than this is not used any more: catching up would put more than the limit into a second.
+const TOO_LATE: Duration = Duration::from_millis(20);
 /// The pause after a reservation failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -143,6 +143,25 @@ mod tests {
             let due = Duration::from_millis(10 * position);
             assert!(moment >= due && moment <= due + Duration::from_millis(5), "{position}: {moment:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_was_halted_does_not_catch_up() {
+        let (pace, turns) = Pace::limited(100.0);
+        let mut asked: Vec<_> = (0..25).map(|_| Box::pin(pace.permit())).collect();
+        for permit in &mut asked {
+            assert!(futures_util::poll!(permit).is_pending());
+        }
+        let mut serving = Box::pin(turns.serve(async |_, _| Some(Duration::ZERO)));
+        assert!(futures_util::poll!(&mut serving).is_pending());
+        // Time for twenty turns passes at once.
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert!(futures_util::poll!(&mut serving).is_pending());
+        let mut left = 0;
+        for permit in &mut asked {
+            left += u32::from(futures_util::poll!(permit).is_ready());
+        }
+        assert!(left <= 4, "{left} left within a moment");
     }
 
     #[tokio::test(start_paused = true)]

@@ -55,18 +55,19 @@ impl Client {
     /// Makes one attempt, over before `deadline`.
     ///
     /// `ask_before_failing`: the session's budget ends with this attempt, so status is asked after every outcome that
-    /// counts.
+    /// counts. `may_send` is asked after each wait: what was let through may have to stay here after all.
     pub async fn cancel(
         &self,
         session: SessionId,
         deadline: Instant,
         ask_before_failing: bool,
+        may_send: impl Fn() -> bool,
     ) -> Result<Attempt, NotBegun> {
         let latest = self.latest_start(deadline).ok_or(NotBegun::TooLate)?;
         let turn = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Err(NotBegun::TooLate),
-            turn = self.turn(latest) => turn?,
+            () = self.stop.cancelled() => return Err(NotBegun::HeldBack),
+            turn = self.ready(latest, &may_send) => turn?,
         };
         let endpoint = Endpoint::Cancel(session);
         // Hyper leaves the length of an empty body out; some servers refuse a POST without one.
@@ -89,9 +90,10 @@ impl Client {
     }
 
     /// Waits for a token and for the moment to send a cancel with it.
-    async fn turn(&self, latest: Instant) -> Result<Turn, NotBegun> {
-        let turn = self.tokens.for_cancel(latest, async || self.grant(latest).await).await?;
-        if self.exchange.turn(latest).await { Ok(turn) } else { Err(NotBegun::TooLate) }
+    async fn ready(&self, latest: Instant, may_send: impl Fn() -> bool) -> Result<Turn, NotBegun> {
+        let turn = self.tokens.for_cancel(latest, async || self.grant(latest, &may_send).await).await?;
+        self.turn(latest, &may_send).await?;
+        Ok(turn)
     }
 
     /// Whether cancels go out one after the other, because it is not known yet how tokens are used.
@@ -104,7 +106,7 @@ impl Client {
     pub async fn status(&self, session: SessionId, deadline: Instant) -> StatusAnswer {
         let mut answer = self.ask_status(session, None, deadline).await;
         if matches!(&answer, Ok(answer) if answer.code == 401) {
-            match self.tokens.for_status(deadline, async || self.grant(deadline).await).await {
+            match self.tokens.for_status(deadline, async || self.grant(deadline, || true).await).await {
                 Ok(token) => answer = self.ask_status(session, Some(&token), deadline).await,
                 Err(why) => return self.no_token(&why),
             }
@@ -123,7 +125,7 @@ impl Client {
     pub async fn authorize(&self) -> Result<(), NotBegun> {
         // Time for the request, and as much again for its turn.
         let until = Instant::now() + self.timeout * 2;
-        self.grant(until).await.map(|_| ()).map_err(|why| match why {
+        self.grant(until, || true).await.map(|_| ()).map_err(|why| match why {
             NotBegun::TooLate => {
                 let error = "authorize had no turn to send in time".to_owned();
                 NotBegun::AuthorizeUnavailable { error, retry_after: None }
@@ -135,6 +137,18 @@ impl Client {
     /// The last moment at which a cancel can be begun so that it and a status request end before the deadline.
     fn latest_start(&self, deadline: Instant) -> Option<Instant> {
         deadline.checked_sub(self.timeout.saturating_mul(2).saturating_add(SPARE))
+    }
+
+    /// Waits for a request's turn, then looks whether it may be sent at all by now.
+    async fn turn(&self, until: Instant, may_send: impl Fn() -> bool) -> Result<(), NotBegun> {
+        if !may_send() {
+            return Err(NotBegun::HeldBack);
+        }
+        match self.exchange.turn(until).await {
+            true if may_send() => Ok(()),
+            true => Err(NotBegun::HeldBack),
+            false => Err(NotBegun::TooLate),
+        }
     }
 
     async fn ask_status(
@@ -159,16 +173,14 @@ impl Client {
         let error = self.redaction.error(&format!("answered 401 and no token could be had: {why}"));
         let retry_after = match why {
             NotBegun::AuthorizeUnavailable { retry_after, .. } => *retry_after,
-            NotBegun::TooLate | NotBegun::CredentialsRefused { .. } => None,
+            NotBegun::TooLate | NotBegun::HeldBack | NotBegun::CredentialsRefused { .. } => None,
         };
         StatusAnswer::NoAnswer { error, retry_after }
     }
 
     /// Asks authorize for a token, done before `until`.
-    async fn grant(&self, until: Instant) -> Result<Arc<Token>, NotBegun> {
-        if !self.exchange.turn(until).await {
-            return Err(NotBegun::TooLate);
-        }
+    async fn grant(&self, until: Instant, may_send: impl Fn() -> bool) -> Result<Arc<Token>, NotBegun> {
+        self.turn(until, may_send).await?;
         let request = self
             .exchange
             .post(Endpoint::Authorize)

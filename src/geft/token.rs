@@ -198,8 +198,8 @@ impl Tokens {
             return brought;
         }
         let result = authorize().await;
-        // Too late is this caller's own matter: the next one may have more time.
-        if !matches!(result, Err(NotBegun::TooLate)) {
+        // Too late is this caller's own matter, and nothing was asked where it was held back: the next one tries again.
+        if !matches!(result, Err(NotBegun::TooLate | NotBegun::HeldBack)) {
             let mut slot = lock(&self.slot);
             slot.calls += 1;
             (slot.current, slot.failure) = (result.as_ref().ok().cloned(), result.as_ref().err().cloned());

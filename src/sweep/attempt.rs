@@ -60,7 +60,7 @@ impl Shared {
 
     async fn cancel(&self, pass: Pass<'_>, claim: Claim) {
         let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
-        match self.client.cancel(claim.session_id, claim.deadline, last).await {
+        match self.client.cancel(claim.session_id, claim.deadline, last, || pass.is_good()).await {
             Ok(attempt) => {
                 let probe = pass.probe;
                 telling::verdict(self.gate.observe(&pass, claim.session_id, &attempt));
@@ -142,6 +142,8 @@ impl Shared {
                     "too little of a lease was left; the session is claimed again"
                 );
             }
+            // Said when the gate closed.
+            NotBegun::HeldBack => {}
             NotBegun::CredentialsRefused { error } => {
                 telling::no_token(self.gate.hold(Why::CredentialsRefused, None), &error);
             }

@@ -55,6 +55,16 @@ pub struct Pass<'gate> {
     gate: &'gate Gate,
     /// The attempt is made to find out whether sending works again.
     pub probe: bool,
+    /// How often the gate had been closed by then.
+    closings: u64,
+}
+
+impl Pass<'_> {
+    /// Whether the gate has not been closed since: who still waits for a token or a turn has to go back.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.gate.state_locked().closings == self.closings
+    }
 }
 
 impl Drop for Pass<'_> {
@@ -79,6 +89,8 @@ struct State {
     window: usize,
     held: Option<HeldBack>,
     cool_down: Duration,
+    /// How often the gate was closed.
+    closings: u64,
     /// Holds in a row for which the provider gave no time.
     unasked: u32,
     evidence: Evidence,
@@ -87,7 +99,7 @@ struct State {
 }
 
 enum Admission {
-    Now { probe: bool },
+    Now { probe: bool, closings: u64 },
     Held(HeldBack),
     Later,
 }
@@ -101,6 +113,7 @@ impl Gate {
             window: max_in_flight,
             held: None,
             cool_down: COOL_DOWN,
+            closings: 0,
             unasked: 0,
             evidence: Evidence::default(),
             attempt_s: expected.as_secs_f64(),
@@ -117,7 +130,7 @@ impl Gate {
             changed.as_mut().enable();
             let admission = self.state_locked().admit(Instant::now());
             match admission {
-                Admission::Now { probe } => return Entry::Passed(Pass { gate: self, probe }),
+                Admission::Now { probe, closings } => return Entry::Passed(Pass { gate: self, probe, closings }),
                 Admission::Held(held) => return Entry::Held(held),
                 Admission::Later => changed.await,
             }
@@ -207,7 +220,7 @@ impl State {
             _ if !trouble && self.under_way >= self.room() => Admission::Later,
             _ => {
                 self.under_way += 1;
-                Admission::Now { probe: trouble }
+                Admission::Now { probe: trouble, closings: self.closings }
             }
         }
     }
@@ -274,6 +287,7 @@ impl State {
         };
         let until = (now + pause).max(same.map_or(now, |held| held.until));
         self.held = Some(HeldBack { why, until });
+        self.closings += 1;
         self.window = 1;
         same.is_none().then_some(why)
     }

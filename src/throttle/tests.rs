@@ -57,6 +57,19 @@ fn no_more_pass_than_may_be_under_way() {
 }
 
 #[test]
+fn who_passed_before_a_hold_does_not_send_after_it() {
+    let gate = Gate::new(3, EXPECTED);
+    let (first, second) = (pass(&gate).unwrap(), pass(&gate).unwrap());
+    assert!(second.is_good());
+    gate.observe(&first, session(), &rate_limited(60));
+    assert!(!second.is_good());
+    gate.end_hold_for_test();
+    assert!(!second.is_good(), "not even when it is over: sending starts with one request");
+    drop((first, second));
+    assert!(pass(&gate).unwrap().is_good());
+}
+
+#[test]
 fn a_retry_after_holds_everything_back_and_is_told_once() {
     let gate = Gate::new(8, EXPECTED);
     let (one, two) = (pass(&gate).unwrap(), pass(&gate).unwrap());

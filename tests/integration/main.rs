@@ -8,9 +8,13 @@
 )]
 
 mod demo;
+mod holding;
 mod ledger;
+mod outcomes;
 mod private_postgres;
 mod reference;
 mod rooms;
 mod source;
 mod support;
+mod tokens;
+mod withdrawal;

@@ -5,6 +5,7 @@
 mod database;
 mod merchant;
 mod program;
+mod scene;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ pub(crate) use database::TestDatabase;
 pub(crate) use merchant::PaymentSessions;
 #[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
 pub(crate) use program::{Finished, Program, Running};
+pub(crate) use scene::{PAUSES, Scene};
 
 /// Waits until a condition in another process holds, and fails when it does not within the limit.
 ///

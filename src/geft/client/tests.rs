@@ -35,9 +35,16 @@ fn attempt(reading: Reading, status: Option<StatusAnswer>) -> Attempt {
 async fn nothing_is_sent_with_too_little_of_the_lease_left() {
     // Nobody listens there: had anything been sent, authorize would be unavailable.
     let deadline = Instant::now() + Duration::from_secs(20);
-    assert_eq!(client().cancel(session(), deadline, false).await.unwrap_err(), NotBegun::TooLate);
-    let unavailable = client().cancel(session(), deadline + Duration::from_secs(5), false).await.unwrap_err();
+    assert_eq!(client().cancel(session(), deadline, false, || true).await.unwrap_err(), NotBegun::TooLate);
+    let unavailable = client().cancel(session(), deadline + Duration::from_secs(5), false, || true).await.unwrap_err();
     assert!(matches!(unavailable, NotBegun::AuthorizeUnavailable { .. }), "{unavailable}");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_that_may_not_be_by_now() {
+    // Nobody listens there: had anything been sent, authorize would be unavailable.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    assert_eq!(client().cancel(session(), deadline, false, || false).await.unwrap_err(), NotBegun::HeldBack);
 }
 
 #[tokio::test]
