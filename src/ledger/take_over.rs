@@ -72,7 +72,7 @@ async fn write(
         r#"/* geft-sweeper ledger.take_over */
            WITH held AS MATERIALIZED (
                SELECT c.session_id, c.reference_id, c.attempts, c.reason, c.sweep_id, c.claimed_by, c.claimed_at,
-                      clock_timestamp() AS ended, clock_timestamp() + e.pause * interval '1 second' AS again
+                      now() AS ended, now() + e.pause * interval '1 second' AS again
                  FROM UNNEST($1::uuid[], $2::float8[]) AS e(session_id, pause)
                  JOIN geft_sweeper.cancellations c USING (session_id)),
            given_back AS (

@@ -56,12 +56,14 @@ async fn the_last_question_saves_a_session_that_had_ended() {
 }
 
 #[tokio::test]
-async fn where_the_last_question_has_no_answer_the_session_fails_and_the_error_names_both() {
+async fn where_the_last_question_has_no_answer_the_session_is_not_given_up_and_the_error_names_both() {
     let scene = with_budget(1).await;
     let id = scene.abandoned_with(cancel_and_status("500", "502")).await;
-    assert_eq!(scene.sweep().await.json()["failed"], 1);
+    let report = scene.sweep().await.json();
+    assert_eq!((&report["failed"], &report["retried"]), (&0.into(), &1.into()));
     let row = scene.only_row(id).await;
-    assert_eq!((row.brief(), row.pause), (("server_error", Some(500), None, None), None));
+    assert_eq!((row.brief(), row.pause), (("server_error", Some(500), None, None), Some(PAUSES[0])));
+    assert_eq!(scene.standing(id).await.state, "pending");
     assert!(row.error().contains("cancel answered 500") && row.error().contains("status answered 502"), "{row:?}");
     scene.close().await;
 }
