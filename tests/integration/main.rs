@@ -7,8 +7,11 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
+mod daemon;
 mod ledger;
 mod private_postgres;
+mod processes;
 mod rooms;
+mod secrets;
 mod source;
 mod support;
