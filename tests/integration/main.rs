@@ -8,13 +8,16 @@
 )]
 
 mod commands;
+mod daemon;
 mod demo;
 mod holding;
 mod ledger;
 mod outcomes;
 mod private_postgres;
+mod processes;
 mod reference;
 mod rooms;
+mod secrets;
 mod source;
 mod support;
 mod tokens;

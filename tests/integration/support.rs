@@ -3,18 +3,23 @@
 #![allow(dead_code, reason = "each helper is for the tests of a room, whichever of them are there")]
 
 mod database;
+mod log;
 mod merchant;
 mod program;
 mod scene;
+mod shop;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use database::TestDatabase;
 #[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
+pub(crate) use log::{Endpoints, events};
+#[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
 pub(crate) use merchant::PaymentSessions;
 #[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
 pub(crate) use program::{Finished, Program, Running};
 pub(crate) use scene::{PAUSES, Scene};
+pub(crate) use shop::Shop;
 
 /// Waits until a condition in another process holds, and fails when it does not within the limit.
 ///

@@ -160,7 +160,7 @@ async fn sessions_that_will_be_retried_or_have_failed_change_nothing_in_the_stat
     shop.add("abandoned", MINUTE).await;
     let always: Fault = "500".parse().unwrap();
     let faults = |cancel| Faults { cancel, ..Faults::default() };
-    shop.sandbox.set_faults(faults(EndpointFaults::always(always.clone()))).unwrap();
+    shop.sandbox.set_faults(faults(EndpointFaults::always(always))).unwrap();
     let said = shop.program().run(["sweep", "--json"]).await.expect_code(0);
     assert_eq!((said.json()["retried"].clone(), said.json()["failed"].clone()), (1.into(), 0.into()));
 

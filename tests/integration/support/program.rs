@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use toml::{Table, Value};
 
 /// How long a command may take before the test fails; far beyond what any needs.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A configuration file and the environment to run the binary with.
 pub(crate) struct Program {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     config: Table,
     environment: Vec<(String, String)>,
 }
@@ -28,6 +28,7 @@ impl Program {
     /// The merchant's table in this database, and the API at this address; no server, everything else by default.
     pub(crate) fn new(database_url: &str, base_url: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("geft-sweeper-test-").tempdir().unwrap();
+        let folder = Arc::new(folder);
         Self { folder, config: Table::new(), environment: Vec::new() }
             .with("database.url", database_url)
             .with("source.table", "public.payment_sessions")
@@ -75,12 +76,16 @@ impl Program {
         std::fs::write(self.config_file(), self.config.to_string()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_geft-sweeper"));
         command.args(arguments).arg("--config").arg(self.config_file()).current_dir(self.folder.path());
-        Running::start(&mut command, &self.environment)
+        let mut running = Running::start(&mut command, &self.environment);
+        running.folder = Some(Arc::clone(&self.folder));
+        running
     }
 }
 
 /// A command under way, its output gathered as it comes.
 pub(crate) struct Running {
+    /// It may read its configuration after whoever wrote it is gone.
+    folder: Option<Arc<TempDir>>,
     child: Child,
     stdout: Gathered,
     stderr: Gathered,
@@ -95,7 +100,7 @@ impl Running {
         let mut child = command.spawn().unwrap();
         let stdout = Gathered::start(child.stdout.take().unwrap());
         let stderr = Gathered::start(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        Self { folder: None, child, stdout, stderr }
     }
 
     /// Sends it a signal.
@@ -116,7 +121,11 @@ impl Running {
 
     /// Waits until this text stands on standard error, as a log event does.
     pub(crate) async fn logged(&self, text: &str) {
-        super::eventually(LIMIT, async || self.stderr().contains(text)).await;
+        let end = Instant::now() + LIMIT;
+        while !self.stderr().contains(text) {
+            assert!(Instant::now() < end, "{text} is not on standard error within {LIMIT:?}: {}", self.stderr());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits for its end.

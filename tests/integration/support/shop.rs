@@ -1,0 +1,114 @@
+//! A merchant with a provider: a database, the table of sessions in it, and a sandbox that knows the same sessions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use geft_sweeper::sandbox::{NewSession, Options, Sandbox};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use super::{PaymentSessions, Program, TestDatabase};
+
+/// Older than `max_age` in [`Program::new`].
+const OLD: Duration = Duration::from_hours(1);
+
+/// A merchant with a provider.
+pub(crate) struct Shop {
+    url: String,
+    pool: PgPool,
+    table: PaymentSessions,
+    pub(crate) provider: Sandbox,
+}
+
+impl Shop {
+    /// On a database of its own that has the ledger's schema; it goes with the server.
+    pub(crate) async fn new() -> Self {
+        Self::on(TestDatabase::new().await.url()).await
+    }
+
+    /// On this database.
+    pub(crate) async fn on(url: &str) -> Self {
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy(url).unwrap();
+        let table = PaymentSessions::create(&pool).await;
+        let (client_id, client_secret) = ("client".to_owned(), "secret".into());
+        let provider = Sandbox::start(Options { client_id, client_secret, ..Options::default() }).await.unwrap();
+        Self { url: url.to_owned(), pool, table, provider }
+    }
+
+    /// The program, set up for this shop.
+    pub(crate) fn program(&self) -> Program {
+        Program::new(&self.url, &self.provider.base_url())
+    }
+
+    /// Connections to the database.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Adds sessions that are to be canceled, here and at the provider.
+    pub(crate) async fn abandon(&self, number: usize) -> Vec<Uuid> {
+        let ids = self.provider.seed(vec![NewSession::default(); number]).unwrap();
+        for id in &ids {
+            self.table.add_as(*id, "created", OLD).await;
+        }
+        ids
+    }
+
+    /// How many sessions are in each state; states without any are left out.
+    pub(crate) async fn states(&self) -> BTreeMap<String, i64> {
+        let count = "SELECT state, count(*) FROM geft_sweeper.cancellations GROUP BY state";
+        let rows: Vec<(String, i64)> = sqlx::query_as(count).fetch_all(&self.pool).await.unwrap_or_default();
+        rows.into_iter().collect()
+    }
+
+    /// How many sessions are in this state; none while the database does not answer.
+    pub(crate) async fn number(&self, state: &str) -> i64 {
+        self.states().await.get(state).copied().unwrap_or_default()
+    }
+
+    /// The outcomes of a session's attempts, in their order.
+    pub(crate) async fn outcomes(&self, session: Uuid) -> Vec<String> {
+        let outcomes = "SELECT outcome FROM geft_sweeper.cancel_attempts WHERE session_id = $1 ORDER BY attempt";
+        sqlx::query_scalar(outcomes).bind(session).fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// One value of one row.
+    pub(crate) async fn value<T>(&self, query: &'static str) -> T
+    where
+        T: Send + Unpin + for<'row> sqlx::Decode<'row, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Ends every lease now, as if its time were over.
+    pub(crate) async fn end_leases(&self) -> u64 {
+        let end =
+            "UPDATE geft_sweeper.cancellations SET lease_until = now() - interval '1 second' WHERE state = 'in_flight'";
+        sqlx::query(end).execute(&self.pool).await.unwrap().rows_affected()
+    }
+
+    /// Fails unless each session's attempts are 1, 2, 3 … without a gap, as many as its row says.
+    #[track_caller]
+    pub(crate) fn assert_no_gap(&self) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        let pool = self.pool.clone();
+        async move {
+            let gaps = "SELECT count(*) FROM geft_sweeper.cancellations c
+                WHERE ARRAY(SELECT attempt FROM geft_sweeper.cancel_attempts a WHERE a.session_id = c.session_id ORDER BY 1)
+                      <> ARRAY(SELECT generate_series(1, c.attempts))";
+            let found: i64 = sqlx::query_scalar(gaps).fetch_one(&pool).await.unwrap();
+            assert_eq!(found, 0, "sessions whose attempts have a gap or a double: {caller}");
+        }
+    }
+
+    /// Cancel requests that reached the provider for these sessions, and rows of the audit table for them.
+    pub(crate) async fn requests_and_rows(&self, sessions: &[Uuid]) -> Vec<(u64, u64)> {
+        let mut found = Vec::new();
+        for session in sessions {
+            let rows = self.outcomes(*session).await.len();
+            found.push((self.provider.cancels(*session), u64::try_from(rows).unwrap()));
+        }
+        found
+    }
+}
