@@ -102,6 +102,18 @@ pub struct Said {
     pub amount: Option<String>,
 }
 
+impl Said {
+    /// The same without what can be any text, for a database that refuses it.
+    ///
+    /// A status that is one of the documented words is kept: what it says of money must not be lost.
+    #[must_use]
+    pub fn without_outside_texts(self) -> Self {
+        const KNOWN: [&str; 5] = ["Completed", "Failed", "Canceled", "Cancelled", "Expired"];
+        let session_status = self.session_status.filter(|status| KNOWN.contains(&status.as_str()));
+        Self { session_status, ..Self::default() }
+    }
+}
+
 /// One finished attempt: a cancel request was begun, and this is what came of it.
 #[derive(Clone, Debug)]
 pub struct Attempt {

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{Error, Ledger};
-use crate::outcome::{Attempt, Disposition, Said};
+use crate::outcome::{Attempt, Disposition};
 use crate::session::{Claim, State};
 
 /// One finished attempt with the claim that it was made under and what follows from it.
@@ -94,13 +94,9 @@ impl Ledger {
 
 impl Result {
     /// The same result without the texts that came from outside, for a database that refuses them.
-    ///
-    /// A status that is one of the documented words is kept: what it says of money must not be lost.
     #[must_use]
     pub fn without_outside_texts(mut self) -> Self {
-        const KNOWN: [&str; 5] = ["Completed", "Failed", "Canceled", "Cancelled", "Expired"];
-        let status = self.attempt.said.session_status.take().filter(|status| KNOWN.contains(&status.as_str()));
-        self.attempt.said = Said { session_status: status, ..Said::default() };
+        self.attempt.said = self.attempt.said.without_outside_texts();
         self.attempt.error = Some("the provider's texts were dropped: the database refused to store them".to_owned());
         self
     }

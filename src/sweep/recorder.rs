@@ -175,8 +175,25 @@ impl Writer {
                     batches.push(batch.split_off(batch.len() / 2));
                     batches.push(batch);
                 }
+                Some(Err(error)) => self.settle_without_texts(batch, &error).await,
+                None => {}
+            }
+        }
+    }
+
+    /// One session that the database refuses to end so: without the texts from outside, or it would be asked for ever.
+    async fn settle_without_texts(&mut self, batch: Vec<(Settled, Told)>, refusal: &Error) {
+        for (one, told) in batch {
+            telling::refused_settled(&one, refusal);
+            let plain = [Settled { said: one.said.clone().without_outside_texts(), ..one.clone() }];
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.settle(sweep, &plain), 1).await {
+                Some(Ok(ended)) => {
+                    told.send(ended.contains(&one.claim.session_id.uuid())).ok();
+                }
                 Some(Err(error)) => tracing::error!(
                     event = "session.not_settled",
+                    session_id = %one.claim.session_id,
                     %error,
                     "a session could not be ended; its lease takes care of it"
                 ),

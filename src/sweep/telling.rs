@@ -129,6 +129,20 @@ pub(super) fn refused(AttemptResult { claim, attempt, .. }: &AttemptResult, refu
     );
 }
 
+/// A session that ended without a request, and what its status said was refused by the database.
+pub(super) fn refused_settled(Settled { claim, state, said }: &Settled, refusal: &Error) {
+    tracing::error!(
+        event = "session.texts_dropped",
+        session_id = %claim.session_id,
+        state = state.as_str(),
+        session_status = said.session_status,
+        status_details = said.status_details,
+        amount = said.amount,
+        error = %refusal,
+        "the database refused to store what the provider said; the session ends without it"
+    );
+}
+
 /// What an attempt changed at the gate.
 pub(super) fn verdict(Verdict { closed, opened }: Verdict) {
     if let Some(why) = closed {
