@@ -153,9 +153,28 @@ pub(super) fn not_taken_over(error: &Error) {
     tracing::error!(event = "lease.not_taken_over", %error, "a session of a process that is gone cannot be taken over");
 }
 
-/// A session that ends without a request, and whose texts the database refuses.
-pub(super) fn not_settled(error: &Error) {
-    tracing::error!(event = "session.texts_dropped", %error, "the database refused to store what the provider said of a session");
+/// A session that ended without a request, and what its status said was refused by the database.
+pub(super) fn refused_settled(Settled { claim, state, said }: &Settled, refusal: &Error) {
+    tracing::error!(
+        event = "session.texts_dropped",
+        session_id = %claim.session_id,
+        state = state.as_str(),
+        session_status = said.session_status,
+        status_details = said.status_details,
+        amount = said.amount,
+        error = %refusal,
+        "the database refused to store what the provider said; the session ends without it"
+    );
+}
+
+/// A session that cannot be ended even so.
+pub(super) fn not_settled(Settled { claim, .. }: &Settled, error: &Error) {
+    tracing::error!(
+        event = "session.not_settled",
+        session_id = %claim.session_id,
+        %error,
+        "a session could not be ended; its lease takes care of it"
+    );
 }
 
 /// What an attempt changed at the gate.

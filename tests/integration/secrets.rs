@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::{Program, Shop, eventually};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const CLIENT_SECRET: &str = "client-Pa55phrase+/of=the#API";
 const WRONG_SECRET: &str = "wrong-Pa55phrase+/of=the#API";
 const PASSWORD: &str = "database-Pa55phrase";

@@ -125,6 +125,28 @@ async fn a_payment_that_the_question_finds_is_told_like_any_other() {
 }
 
 #[tokio::test]
+async fn an_answer_that_the_ledger_cannot_store_still_ends_the_session() {
+    let scene = Scene::new(Faults::default()).await;
+    let ids = [scene.abandoned_with(at_first("500")).await, scene.abandoned_with(at_first("500")).await];
+    scene.sweep().await;
+    let check = "ALTER TABLE geft_sweeper.cancellations ADD CONSTRAINT no_poison CHECK (status_details <> 'EFTPOISON')";
+    sqlx::query(check).execute(scene.database.pool()).await.unwrap();
+    scene.sandbox.set_status(ids[0], "Completed", Some("EFTPOISON"));
+    for id in ids {
+        scene.merchant.set_status(id, "paid").await;
+    }
+    scene.let_pauses_pass().await;
+    let swept = scene.sweep().await;
+    let report = swept.json();
+    assert_eq!((&report["already_terminal"], &report["withdrawn"]), (&1.into(), &1.into()), "{report}");
+    assert_eq!(report["paid_after_abandonment"], 1);
+    let standing = scene.standing(ids[0]).await;
+    assert_eq!((standing.state.as_str(), standing.session_status.as_deref()), ("already_terminal", Some("Completed")));
+    assert!(swept.stderr.contains("session.texts_dropped") && swept.stderr.contains("EFTPOISON"), "{}", swept.stderr);
+    scene.close().await;
+}
+
+#[tokio::test]
 async fn a_question_without_an_answer_leaves_the_session_pending() {
     let scene = Scene::new(Faults::default()).await;
     let faults = SessionFaults {

@@ -143,14 +143,17 @@ impl Writer {
         }
     }
 
+    /// One session that the database refuses to end so: without the texts from outside, or it would be asked for ever.
     async fn settle_without_texts(&mut self, batch: Vec<(Settled, Told)>, refusal: &Error) {
-        telling::not_settled(refusal);
-        let plain =
-            batch.iter().map(|(one, _)| Settled { said: one.said.clone().without_outside_texts(), ..one.clone() });
-        let plain: Vec<Settled> = plain.collect();
-        let (ledger, sweep) = (self.ledger.clone(), self.sweep());
-        if let Some(Ok(ended)) = self.until_taken(|| ledger.settle(sweep, &plain)).await {
-            tell_settled(batch, &ended);
+        for (one, told) in batch {
+            telling::refused_settled(&one, refusal);
+            let plain = [Settled { said: one.said.clone().without_outside_texts(), ..one.clone() }];
+            let (ledger, sweep) = (self.ledger.clone(), self.sweep());
+            match self.until_taken(|| ledger.settle(sweep, &plain)).await {
+                Some(Ok(ended)) => tell_settled(vec![(one, told)], &ended),
+                Some(Err(error)) => telling::not_settled(&one, &error),
+                None => {}
+            }
         }
     }
 

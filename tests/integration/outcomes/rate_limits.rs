@@ -1,6 +1,6 @@
 //! 429: how long a session waits, in every form in which a provider can say so, and that it never uses up budget.
 
-use geft_sweeper::sandbox::{EndpointFaults, Faults, RetryAfter, RetryAfterForm};
+use geft_sweeper::sandbox::{Endpoint, EndpointFaults, Faults, RetryAfter, RetryAfterForm};
 
 use super::{cancel, cancel_and_status, fault};
 use crate::support::{PAUSES, Scene};
@@ -60,9 +60,18 @@ async fn a_503_that_says_when_to_come_back_waits_at_least_so_long_and_counts() {
 
 #[tokio::test]
 async fn a_status_endpoint_that_asks_to_be_left_alone_is_left_alone() {
-    let scene = Scene::new(asking(RetryAfterForm::Seconds, 700)).await;
-    let id = scene.abandoned_with(cancel_and_status("409", "429")).await;
-    scene.sweep().await;
+    let scene = Scene::new(asking(RetryAfterForm::Seconds, 700)).await.with("api.max_in_flight", 1);
+    for _ in 0..11 {
+        scene.abandoned_with(cancel_and_status("409", "429")).await;
+    }
+    // Whichever comes first, it is the only one.
+    assert_eq!(scene.sweep().await.json()["retried"], 1);
+    assert_eq!(
+        (scene.sandbox.counts().arrived(Endpoint::Cancel), scene.sandbox.counts().arrived(Endpoint::Status)),
+        (1, 1)
+    );
+    let first = "SELECT session_id FROM geft_sweeper.cancel_attempts";
+    let id: uuid::Uuid = sqlx::query_scalar(first).fetch_one(scene.database.pool()).await.unwrap();
     let row = scene.only_row(id).await;
     assert_eq!((row.brief(), row.pause), (("rejected", Some(409), None, None), Some(700.0)));
     assert!(row.error().contains("status answered 429"), "{row:?}");
