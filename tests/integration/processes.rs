@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{Program, Running, Shop, eventually};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 const YEARLY: &str = "0 0 0 1 1 *";
 const EVERY_SECOND: &str = "* * * * * *";
 
@@ -29,7 +29,7 @@ async fn after_a_kill_every_request_gets_its_row_and_every_session_its_end() {
     let ids = shop.abandon(12).await;
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let daemon = discovering(&shop).with("api.max_in_flight", 4).start(["run"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 4).await;
+    shop.held(Endpoint::Cancel, 4).await;
     let killed = instance(&daemon);
     daemon.signal(Signal::SIGKILL);
     assert_eq!(daemon.finished().await.code(), None);
@@ -64,7 +64,7 @@ async fn while_its_lease_runs_nobody_takes_a_dead_process_session() {
     let session = shop.abandon(1).await[0];
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let daemon = discovering(&shop).start(["run"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 1).await;
+    shop.held(Endpoint::Cancel, 1).await;
     daemon.signal(Signal::SIGKILL);
     daemon.finished().await;
     hold.release();
@@ -82,7 +82,7 @@ async fn share_one_backlog(processes: u64) {
     let mut running = Vec::new();
     for number in 1..=processes {
         running.push(program.start(["sweep", "--wait", "30s"]));
-        shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Authorize) == number).await;
+        shop.held(Endpoint::Authorize, number).await;
     }
     hold.release();
     for process in running {
@@ -132,7 +132,7 @@ async fn a_result_that_comes_after_a_take_over_changes_nothing_and_is_said_in_fu
     let hold = shop.provider.hold(Endpoint::Status, Moment::AfterEffect);
     let late = discovering(&shop).start(["run"]);
     let endpoints = late.endpoints().await;
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Status) == 1).await;
+    shop.held(Endpoint::Status, 1).await;
     late.signal(Signal::SIGSTOP);
     assert_eq!(shop.end_leases().await, 1);
     // The answer waits in the halted process's socket while another one takes the session over and ends it.
@@ -168,10 +168,15 @@ async fn session_row(shop: &Shop) -> String {
 async fn a_process_halted_beyond_its_lease_sends_for_none_of_the_sessions_it_held() {
     let shop = Shop::new().await;
     let ids = shop.abandon(6).await;
-    let program = shop.program().with("api.timeout", "2s").with("retry.lease", "21s").with("retry.initial_interval", "100ms");
+    let program = shop
+        .program()
+        .with("api.connect_timeout", "1s")
+        .with("api.timeout", "2s")
+        .with("retry.lease", "21s")
+        .with("retry.initial_interval", "100ms");
     let hold = shop.provider.hold(Endpoint::Authorize, Moment::AfterEffect);
     let halted = program.start(["sweep"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Authorize) == 1).await;
+    shop.held(Endpoint::Authorize, 1).await;
     halted.signal(Signal::SIGSTOP);
     assert_eq!(shop.number("in_flight").await, 6);
     hold.release();

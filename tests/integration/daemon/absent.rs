@@ -98,13 +98,17 @@ async fn it_starts_before_its_schema_where_it_may_not_bring_it() {
 
 /// Twenty sessions, four requests of which have had their effect and are not answered when `away` takes the database
 /// away; `back` brings it back after the answers.
-async fn loses_nothing(server: &mut PrivatePostgres, away: impl AsyncFnOnce(&mut PrivatePostgres), back: impl AsyncFnOnce(&mut PrivatePostgres)) {
+async fn loses_nothing(
+    server: &mut PrivatePostgres,
+    away: impl AsyncFnOnce(&mut PrivatePostgres),
+    back: impl AsyncFnOnce(&mut PrivatePostgres),
+) {
     let shop = Shop::on(&server.url("postgres")).await;
     let ids = shop.abandon(20).await;
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let daemon = watched(shop.program()).with("api.max_in_flight", 4).start(["run"]);
     let endpoints = daemon.endpoints().await;
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 4).await;
+    shop.held(Endpoint::Cancel, 4).await;
     away(server).await;
     hold.release();
     daemon.logged("\"ledger.not_writing\"").await;

@@ -22,7 +22,8 @@ async fn attempts_are_counted_by_outcome_and_each_is_there_from_zero() {
     let ids = shop.abandon(3).await;
     shop.provider.set_status(ids[0], "Completed", None).unwrap();
     eventually(LIMIT, async || shop.number("canceled").await == 2).await;
-    let metric = async |outcome| endpoints.metric(&format!("geft_sweeper_attempts_total{{outcome=\"{outcome}\"}}")).await;
+    let metric =
+        async |outcome| endpoints.metric(&format!("geft_sweeper_attempts_total{{outcome=\"{outcome}\"}}")).await;
     eventually(LIMIT, async || metric("canceled").await == Some(2.0)).await;
     eventually(LIMIT, async || metric("already_terminal").await == Some(1.0)).await;
     assert_eq!(endpoints.metric("geft_sweeper_paid_after_abandonment_total").await, Some(1.0));
@@ -44,7 +45,8 @@ async fn refused_credentials_are_shown_everywhere_and_do_not_make_it_unready() {
     let instance = daemon.events("process.started")[0]["instance"].clone();
     eventually(LIMIT, async || {
         let status = program.run(["status", "--json"]).await.expect_code(0).json();
-        status["held_back_by"][0]["reason"] == "credentials_refused" && status["held_back_by"][0]["instance"] == instance
+        status["held_back_by"][0]["reason"] == "credentials_refused"
+            && status["held_back_by"][0]["instance"] == instance
     })
     .await;
     assert_eq!((shop.number("pending").await, shop.provider.counts().arrived(Endpoint::Cancel)), (5, 0));

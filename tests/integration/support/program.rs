@@ -73,7 +73,10 @@ impl Program {
 
     /// Starts a command in the background. It is killed when the value is dropped.
     pub(crate) fn start<const N: usize>(&self, arguments: [&str; N]) -> Running {
-        std::fs::write(self.config_file(), self.config.to_string()).unwrap();
+        // Put in place as a whole: another process of the same program may be reading it.
+        let whole = self.folder.path().join("new.toml");
+        std::fs::write(&whole, self.config.to_string()).unwrap();
+        std::fs::rename(whole, self.config_file()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_geft-sweeper"));
         command.args(arguments).arg("--config").arg(self.config_file()).current_dir(self.folder.path());
         let mut running = Running::start(&mut command, &self.environment);
