@@ -122,10 +122,10 @@ impl Running {
         self.stdout.so_far()
     }
 
-    /// Waits until this text stands on standard error, as a log event does.
+    /// Waits until this text stands in a complete line of standard error, as a log event does.
     pub(crate) async fn logged(&self, text: &str) {
         let end = Instant::now() + LIMIT;
-        while !self.stderr().contains(text) {
+        while !self.stderr().rsplit_once('\n').is_some_and(|(lines, _)| lines.contains(text)) {
             assert!(Instant::now() < end, "{text} is not on standard error within {LIMIT:?}: {}", self.stderr());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
