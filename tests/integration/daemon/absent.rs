@@ -134,6 +134,31 @@ async fn a_database_that_crashes_in_the_middle_of_a_sweep_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_sweep_cut_short_by_the_database_is_closed_by_the_next() {
+    let mut server = PrivatePostgres::start(Options::not_durable()).await.unwrap();
+    let shop = Shop::on(&server.url("postgres")).await;
+    let daemon = watched(shop.program()).start(["run"]);
+    daemon.logged("\"sweep.ended\"").await;
+    // A lock keeps the next sweep in its discovery until the database goes away under it.
+    let mut locked = shop.pool().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE payment_sessions IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    eventually(LIMIT, async || shop.value::<i64>(waiting).await > 0).await;
+    server.stop_immediately().await.unwrap();
+    daemon.logged("\"part.ill\"").await;
+    drop(locked);
+    server.restart().await.unwrap();
+    shop.abandon(1).await;
+    eventually(LIMIT, async || shop.number("canceled").await == 1).await;
+    let cut = "SELECT count(*) FROM geft_sweeper.sweeps
+        WHERE status = 'interrupted' AND error = 'the database failed before the sweep could be closed'";
+    assert_eq!(shop.value::<i64>(cut).await, 1);
+    let running = "SELECT count(*) FROM geft_sweeper.sweeps WHERE status = 'running'";
+    assert!(shop.value::<i64>(running).await <= 1, "a process has one sweep at a time");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_database_that_is_read_only_for_a_while_loses_nothing() {
     let mut server = PrivatePostgres::start(Options::not_durable()).await.unwrap();
     let away = async |server: &mut PrivatePostgres| make_read_only(server, "on").await;
