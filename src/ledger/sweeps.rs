@@ -88,16 +88,19 @@ pub struct Sweep {
 }
 
 impl Ledger {
-    /// Opens a sweep, and closes those of processes that are gone; one of this process that could not be closed, too.
+    /// Opens a sweep, and closes those of processes that are gone. One of our own that is still open could not be
+    /// closed: the sweeps of one process never overlap.
     pub async fn open_sweep(&self, trigger: Trigger) -> Result<Uuid, Error> {
         let doing = "opening a sweep";
         let statement = sqlx::query!(
             "/* geft-sweeper ledger.close_sweeps_of_the_dead */
              UPDATE geft_sweeper.sweeps s
-                SET status = 'interrupted', finished_at = clock_timestamp(), error = 'the process ended before the sweep did'
+                SET status = 'interrupted', finished_at = clock_timestamp(),
+                    error = CASE WHEN instance = $1 THEN 'the database failed before the sweep could be closed'
+                                 ELSE 'the process ended before the sweep did' END
               WHERE status = 'running'
-                AND (instance = $1 OR NOT EXISTS (SELECT FROM pg_stat_activity a
-                                                   WHERE a.application_name = 'geft-sweeper ' || s.instance))",
+                AND (instance = $1
+                     OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = 'geft-sweeper ' || s.instance))",
             self.instance.name(),
         )
         .execute(self.database.pool());

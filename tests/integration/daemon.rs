@@ -10,7 +10,7 @@ use geft_sweeper::sandbox::{Endpoint, EndpointFaults, Faults, Kind, Moment};
 
 use crate::support::{Shop, eventually};
 
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Ticks once a year: whatever happens is not the schedule's doing.
 const YEARLY: &str = "0 0 0 1 1 *";
@@ -51,7 +51,7 @@ async fn sweeps_never_overlap_and_missed_ticks_are_not_piled_up() {
     shop.abandon(1).await;
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let daemon = shop.program().with("schedule.sweep", EVERY_SECOND).start(["run"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 1).await;
+    shop.held(Endpoint::Cancel, 1).await;
     // Five ticks go by, which is what this is about: there is nothing else to wait for.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper.sweeps").await, 1, "{}", daemon.stderr());
@@ -59,7 +59,7 @@ async fn sweeps_never_overlap_and_missed_ticks_are_not_piled_up() {
     eventually(LIMIT, async || shop.value::<i64>(FINISHED).await >= 4).await;
 
     let overlapping = "SELECT count(*) FROM (
-        SELECT started_at < lag(finished_at) OVER (ORDER BY started_at) AS overlaps FROM geft_sweeper.sweeps) s WHERE overlaps";
+        SELECT started_at < lag(finished_at) OVER (ORDER BY started_at) AS early FROM geft_sweeper.sweeps) s WHERE early";
     assert_eq!(shop.value::<i64>(overlapping).await, 0);
     // One tick that waited, and at most one more that came by itself within this time.
     let soon = "SELECT count(*) FROM geft_sweeper.sweeps WHERE started_at BETWEEN

@@ -108,7 +108,7 @@ async fn loses_nothing(
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let daemon = watched(shop.program()).with("api.max_in_flight", 4).start(["run"]);
     let endpoints = daemon.endpoints().await;
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 4).await;
+    shop.held(Endpoint::Cancel, 4).await;
     away(server).await;
     hold.release();
     daemon.logged("\"ledger.not_writing\"").await;
@@ -130,6 +130,31 @@ async fn a_database_that_crashes_in_the_middle_of_a_sweep_loses_nothing() {
     let away = async |server: &mut PrivatePostgres| server.stop_immediately().await.unwrap();
     let back = async |server: &mut PrivatePostgres| server.restart().await.unwrap();
     loses_nothing(&mut server, away, back).await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sweep_cut_short_by_the_database_is_closed_by_the_next() {
+    let mut server = PrivatePostgres::start(Options::not_durable()).await.unwrap();
+    let shop = Shop::on(&server.url("postgres")).await;
+    let daemon = watched(shop.program()).start(["run"]);
+    daemon.logged("\"sweep.ended\"").await;
+    // A lock keeps the next sweep in its discovery until the database goes away under it.
+    let mut locked = shop.pool().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE payment_sessions IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    eventually(LIMIT, async || shop.value::<i64>(waiting).await > 0).await;
+    server.stop_immediately().await.unwrap();
+    daemon.logged("\"part.ill\"").await;
+    drop(locked);
+    server.restart().await.unwrap();
+    shop.abandon(1).await;
+    eventually(LIMIT, async || shop.number("canceled").await == 1).await;
+    let cut = "SELECT count(*) FROM geft_sweeper.sweeps
+        WHERE status = 'interrupted' AND error = 'the database failed before the sweep could be closed'";
+    assert_eq!(shop.value::<i64>(cut).await, 1);
+    let running = "SELECT count(*) FROM geft_sweeper.sweeps WHERE status = 'running'";
+    assert!(shop.value::<i64>(running).await <= 1, "a process has one sweep at a time");
     server.stop().await.unwrap();
 }
 

@@ -17,7 +17,7 @@ async fn stops_in_good_order(signal: Signal) {
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let program = shop.program().with("schedule.sweep", EVERY_SECOND).with("api.max_in_flight", 2);
     let daemon = program.start(["run"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 2).await;
+    shop.held(Endpoint::Cancel, 2).await;
     daemon.signal(signal);
     // What was claimed beyond the requests under way is given back while they still are.
     eventually(LIMIT, async || shop.number("in_flight").await == 2 && daemon.stderr().contains("process.signal")).await;
@@ -53,7 +53,7 @@ async fn a_stopped_sweep_command_was_cut_short() {
     shop.abandon(3).await;
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let sweep = shop.program().with("api.max_in_flight", 1).start(["sweep", "--json"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 1).await;
+    shop.held(Endpoint::Cancel, 1).await;
     sweep.signal(Signal::SIGINT);
     // Logs of this command begin with its configuration, so the signal is on record.
     sweep.logged("process.signal").await;
@@ -70,7 +70,7 @@ async fn a_second_signal_ends_at_once() {
     shop.abandon(1).await;
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let daemon = shop.program().with("schedule.sweep", EVERY_SECOND).start(["run"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 1).await;
+    shop.held(Endpoint::Cancel, 1).await;
     daemon.signal(Signal::SIGTERM);
     daemon.logged("\"SIGTERM\"").await;
     daemon.signal(Signal::SIGINT);
@@ -87,7 +87,7 @@ async fn stopped_without_its_database_it_says_every_result_in_full() {
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let program = shop.program().with("schedule.sweep", EVERY_SECOND);
     let daemon = program.start(["run"]);
-    shop.provider.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 1).await;
+    shop.held(Endpoint::Cancel, 1).await;
     server.stop_immediately().await.unwrap();
     daemon.signal(Signal::SIGTERM);
     daemon.logged("process.signal").await;

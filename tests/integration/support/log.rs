@@ -12,11 +12,13 @@ impl Running {
         events(&self.stderr(), name)
     }
 
-    /// Waits until it listens, and gives its endpoints.
+    /// Waits until it listens on 127.0.0.1, and gives its endpoints, whatever form its log has.
     pub(crate) async fn endpoints(&self) -> Endpoints {
         self.logged("\"server.listening\"").await;
-        let address = self.events("server.listening")[0]["address"].as_str().unwrap().to_owned();
-        Endpoints { address }
+        let log = self.stderr();
+        let line = log.lines().find(|line| line.contains("\"server.listening\"")).unwrap();
+        let (_, port) = line.split_once("127.0.0.1:").unwrap();
+        Endpoints { address: format!("127.0.0.1:{}", port.split(|c: char| !c.is_ascii_digit()).next().unwrap()) }
     }
 }
 

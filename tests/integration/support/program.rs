@@ -73,7 +73,10 @@ impl Program {
 
     /// Starts a command in the background. It is killed when the value is dropped.
     pub(crate) fn start<const N: usize>(&self, arguments: [&str; N]) -> Running {
-        std::fs::write(self.config_file(), self.config.to_string()).unwrap();
+        // Put in place as a whole: another process of the same program may be reading it.
+        let whole = self.folder.path().join("new.toml");
+        std::fs::write(&whole, self.config.to_string()).unwrap();
+        std::fs::rename(whole, self.config_file()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_geft-sweeper"));
         command.args(arguments).arg("--config").arg(self.config_file()).current_dir(self.folder.path());
         let mut running = Running::start(&mut command, &self.environment);
@@ -119,10 +122,10 @@ impl Running {
         self.stdout.so_far()
     }
 
-    /// Waits until this text stands on standard error, as a log event does.
+    /// Waits until this text stands in a complete line of standard error, as a log event does.
     pub(crate) async fn logged(&self, text: &str) {
         let end = Instant::now() + LIMIT;
-        while !self.stderr().contains(text) {
+        while !self.stderr().rsplit_once('\n').is_some_and(|(lines, _)| lines.contains(text)) {
             assert!(Instant::now() < end, "{text} is not on standard error within {LIMIT:?}: {}", self.stderr());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

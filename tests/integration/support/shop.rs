@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use geft_sweeper::sandbox::{NewSession, Options, Sandbox};
+use geft_sweeper::sandbox::{Endpoint, NewSession, Options, Sandbox};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{PaymentSessions, Program, TestDatabase};
+
+/// How long a request may take to come before the test fails.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Older than `max_age` in [`Program::new`].
 const OLD: Duration = Duration::from_hours(1);
@@ -36,9 +40,10 @@ impl Shop {
         Self { url: url.to_owned(), pool, table, provider }
     }
 
-    /// The program, set up for this shop.
+    /// The program, set up for this shop. It need not find out first that tokens can be shared, which it does with
+    /// one request at a time.
     pub(crate) fn program(&self) -> Program {
-        Program::new(&self.url, &self.provider.base_url())
+        Program::new(&self.url, &self.provider.base_url()).with("api.token_use", "shared")
     }
 
     /// Connections to the database.
@@ -53,6 +58,13 @@ impl Shop {
             self.table.add_as(*id, "created", OLD).await;
         }
         ids
+    }
+
+    /// Waits until so many requests wait at a hold of this endpoint.
+    pub(crate) async fn held(&self, endpoint: Endpoint, number: u64) {
+        let held = self.provider.wait_for_requests(|counts| counts.held(endpoint) == number);
+        let counts = || self.provider.counts();
+        timeout(LIMIT, held).await.unwrap_or_else(|_| panic!("{number} at {endpoint:?}, but {:?}", counts()));
     }
 
     /// How many sessions are in each state; states without any are left out.
