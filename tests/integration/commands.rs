@@ -89,12 +89,14 @@ async fn contents(pool: &PgPool) -> Vec<String> {
     let ours = "relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('geft_sweeper', 'public'))";
     let catalog = format!("SELECT concat_ws(' ', relname, oid, xmin) FROM pg_class WHERE {ours} ORDER BY 1");
     let mut contents = texts(pool, &catalog).await;
-    let tables = format!("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'S') AND {ours} ORDER BY 1");
+    let tables = format!("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND {ours} ORDER BY 1");
     for table in texts(pool, &tables).await {
         let rows =
             format!("SELECT concat_ws(' ', '{table}', t.ctid, t.xmin, t.xmax, t::text) FROM {table} t ORDER BY 1");
         contents.extend(texts(pool, &rows).await);
     }
+    let sequences = "SELECT concat_ws(' ', schemaname, sequencename, last_value) FROM pg_sequences ORDER BY 1";
+    contents.extend(texts(pool, sequences).await);
     contents
 }
 
