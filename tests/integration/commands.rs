@@ -73,6 +73,20 @@ impl Shop {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(self.database.pool()).await.unwrap();
     }
 
+    /// A role that may do nothing but what these statements give to `{role}`.
+    pub(crate) async fn role(&self, grants: &str) -> Role {
+        let name = format!("role_{}", Uuid::new_v4().simple());
+        self.execute(&format!("CREATE ROLE {name} LOGIN; {}", grants.replace("{role}", &name))).await;
+        let url = self.database.url().replace("//sweeper@", &format!("//{name}@"));
+        Role { name, url }
+    }
+
+    /// Drops the database, and the role with it.
+    pub(crate) async fn close_with(self, role: Role) {
+        self.execute(&format!("DROP OWNED BY {0} CASCADE; DROP ROLE {0}", role.name)).await;
+        self.database.close().await;
+    }
+
     /// Everything that is stored: each row with the transaction that wrote or locked it, and which relations there are.
     pub(crate) async fn contents(&self) -> Vec<String> {
         contents(self.database.pool()).await
@@ -83,6 +97,13 @@ impl Shop {
     pub(crate) fn expect_no_request(&self) {
         assert!(self.sandbox.requests().is_empty(), "{:#?}", self.sandbox.requests());
     }
+}
+
+/// A role of one test's own.
+pub(crate) struct Role {
+    pub(crate) name: String,
+    /// The URL of the shop's database for it.
+    pub(crate) url: String,
 }
 
 async fn contents(pool: &PgPool) -> Vec<String> {
