@@ -91,7 +91,7 @@ async fn a_role_with_the_least_rights_runs_every_command_on_a_current_schema() {
     shop.sandbox.set_status(paid, "Completed", None).unwrap();
     shop.add("abandoned", MINUTE).await;
     let fault: Fault = "500".parse().unwrap();
-    let twice = EndpointFaults::first([fault.clone(), fault]);
+    let twice = EndpointFaults::first([fault, fault]);
     shop.sandbox.set_faults(Faults { cancel: twice, ..Faults::default() }).unwrap();
 
     program.run(["migrate"]).await.expect_code(0);
