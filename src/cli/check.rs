@@ -2,6 +2,8 @@
 //!
 //! It writes nothing, migrates nothing and cancels nothing; it asks the API for one token.
 
+mod lines;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,11 +13,11 @@ use geft_sweeper::geft::{Client, NotBegun};
 use geft_sweeper::ledger::{Instance, Ledger, Schema};
 use geft_sweeper::pace::Pace;
 use geft_sweeper::source::{Census, Fate, Plan, Plans, Source, StatusCount};
-use serde::Serialize;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{Verdict, output, wiring};
+use lines::Lines;
 
 /// The oldest PostgreSQL that is supported.
 const OLDEST_SERVER: i32 = 150_000;
@@ -27,44 +29,6 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Result {
-    Ok,
-    /// It works, but.
-    Warn,
-    /// It does not work; the detail says what mends it.
-    Fail,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    result: Result,
-    name: &'static str,
-    detail: String,
-}
-
-#[derive(Debug, Default)]
-struct Lines(Vec<Line>);
-
-impl Lines {
-    fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.0.push(Line { result: Result::Ok, name, detail: detail.into() });
-    }
-
-    fn warn(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.0.push(Line { result: Result::Warn, name, detail: detail.into() });
-    }
-
-    fn fail(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.0.push(Line { result: Result::Fail, name, detail: detail.into() });
-    }
-
-    fn failed(&self) -> bool {
-        self.0.iter().any(|line| line.result == Result::Fail)
-    }
-}
-
 pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::Result<Verdict> {
     let sections = config::from_process(file);
     let mut lines = Lines::default();
@@ -72,12 +36,9 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::R
     check_database(&sections, &mut lines).await;
     check_api(&sections, &mut lines).await;
     if arguments.json {
-        wiring::print(&serde_json::json!({ "ok": !lines.failed(), "checks": lines.0 }).to_string())?;
+        wiring::print(&lines.json())?;
     } else {
-        for Line { result, name, detail } in &lines.0 {
-            let result = format!("{result:?}").to_lowercase();
-            wiring::print(&format!("{result:<4}  {name:<13}  {detail}"))?;
-        }
+        wiring::print(&lines.text())?;
     }
     Ok(if lines.failed() { Verdict::Bad } else { Verdict::Good })
 }
@@ -150,13 +111,13 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
         Schema::TooNew { .. } => return lines.fail("schema", schema.mend()),
         Schema::Missing | Schema::Behind { .. } if !auto_migrate => return lines.fail("schema", schema.mend()),
         Schema::Missing | Schema::Behind { .. } => {
-            match ledger.may_migrate().await {
-                Ok(true) => lines.ok("schema", soon(schema)),
-                Ok(false) => lines.fail(
+            match ledger.missing_to_migrate().await {
+                Ok(None) => lines.ok("schema", soon(schema)),
+                Ok(Some(grant)) => lines.fail(
                     "schema",
                     format!(
-                        "{}; this role may not: let a role that may run it, or GRANT CREATE ON DATABASE",
-                        schema.mend()
+                        "the schema geft_sweeper is missing or behind, and this role may not mend that: {grant} or run \
+                         `geft-sweeper migrate` as a role that may"
                     ),
                 ),
                 Err(error) => lines.fail("schema", error.to_string()),

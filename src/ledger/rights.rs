@@ -41,20 +41,26 @@ impl Ledger {
         self.run("asking for this role's rights", statement).await
     }
 
-    /// Whether this role may bring the schema up to date: create it where it is missing, else create things in it.
-    pub async fn may_migrate(&self) -> Result<bool, Error> {
-        let statement = sqlx::query_scalar!(
-            r#"/* geft-sweeper ledger.may_migrate */
+    /// What this role lacks to bring the schema up to date, as the statement that gives it; none where it lacks nothing.
+    ///
+    /// It creates the schema where it is missing, else things in it.
+    pub async fn missing_to_migrate(&self) -> Result<Option<String>, Error> {
+        sqlx::query_scalar!(
+            r#"/* geft-sweeper ledger.missing_to_migrate */
                SELECT CASE WHEN to_regnamespace('geft_sweeper') IS NULL
-                           THEN has_database_privilege(current_database(), 'CREATE')
-                           ELSE has_schema_privilege('geft_sweeper', 'CREATE')
-                                AND NOT EXISTS (SELECT FROM pg_class
-                                                 WHERE relnamespace = to_regnamespace('geft_sweeper') AND relkind IN ('r', 'v')
-                                                   AND NOT pg_has_role(relowner, 'USAGE'))
-                      END AS "may!""#
+                           THEN CASE WHEN NOT has_database_privilege(current_database(), 'CREATE')
+                                     THEN format('GRANT CREATE ON DATABASE %I TO %I;', current_database(), current_user) END
+                           WHEN NOT has_schema_privilege('geft_sweeper', 'USAGE')
+                             OR NOT has_schema_privilege('geft_sweeper', 'CREATE')
+                           THEN format('GRANT USAGE, CREATE ON SCHEMA geft_sweeper TO %I;', current_user)
+                           ELSE (SELECT format('GRANT %I TO %I;', pg_get_userbyid(relowner), current_user) FROM pg_class
+                                  WHERE relnamespace = to_regnamespace('geft_sweeper') AND relkind IN ('r', 'v')
+                                    AND NOT pg_has_role(relowner, 'USAGE') LIMIT 1)
+                      END"#
         )
-        .fetch_one(self.database.pool());
-        self.run("asking whether this role may migrate", statement).await
+        .fetch_one(self.database.pool())
+        .await
+        .map_err(self.failed("asking whether this role may migrate"))
     }
 
     /// The server's version as a number (150018 is 15.18) and as text.

@@ -73,6 +73,20 @@ impl Shop {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(self.database.pool()).await.unwrap();
     }
 
+    /// A role that may do nothing but what these statements give to `{role}`.
+    pub(crate) async fn role(&self, grants: &str) -> Role {
+        let name = format!("role_{}", Uuid::new_v4().simple());
+        self.execute(&format!("CREATE ROLE {name} LOGIN; {}", grants.replace("{role}", &name))).await;
+        let url = self.database.url().replace("//sweeper@", &format!("//{name}@"));
+        Role { name, url }
+    }
+
+    /// Drops the database, and the role with it.
+    pub(crate) async fn close_with(self, role: Role) {
+        self.execute(&format!("DROP OWNED BY {0} CASCADE; DROP ROLE {0}", role.name)).await;
+        self.database.close().await;
+    }
+
     /// Everything that is stored: each row with the transaction that wrote or locked it, and which relations there are.
     pub(crate) async fn contents(&self) -> Vec<String> {
         contents(self.database.pool()).await
@@ -85,16 +99,25 @@ impl Shop {
     }
 }
 
+/// A role of one test's own.
+pub(crate) struct Role {
+    pub(crate) name: String,
+    /// The URL of the shop's database for it.
+    pub(crate) url: String,
+}
+
 async fn contents(pool: &PgPool) -> Vec<String> {
     let ours = "relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('geft_sweeper', 'public'))";
     let catalog = format!("SELECT concat_ws(' ', relname, oid, xmin) FROM pg_class WHERE {ours} ORDER BY 1");
     let mut contents = texts(pool, &catalog).await;
-    let tables = format!("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'S') AND {ours} ORDER BY 1");
+    let tables = format!("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND {ours} ORDER BY 1");
     for table in texts(pool, &tables).await {
         let rows =
             format!("SELECT concat_ws(' ', '{table}', t.ctid, t.xmin, t.xmax, t::text) FROM {table} t ORDER BY 1");
         contents.extend(texts(pool, &rows).await);
     }
+    let sequences = "SELECT concat_ws(' ', schemaname, sequencename, last_value) FROM pg_sequences ORDER BY 1";
+    contents.extend(texts(pool, sequences).await);
     contents
 }
 

@@ -7,11 +7,13 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
+mod check;
 mod commands;
 mod daemon;
 mod demo;
 mod holding;
 mod ledger;
+mod migration;
 mod outcomes;
 mod private_postgres;
 mod processes;
@@ -20,5 +22,6 @@ mod rooms;
 mod secrets;
 mod source;
 mod support;
+mod tls;
 mod tokens;
 mod withdrawal;

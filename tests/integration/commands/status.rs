@@ -40,9 +40,9 @@ async fn the_backlog_has_every_state_and_the_oldest_due_session() {
 #[tokio::test]
 async fn what_people_read_has_the_same_and_a_line_for_each_session_paid_after_abandonment() {
     let shop = Shop::new().await;
-    shop.execute(ONE_IN_EACH_STATE).await;
     shop.add("abandoned", MINUTE).await;
     shop.program().run(["sweep"]).await.expect_code(0);
+    shop.execute(ONE_IN_EACH_STATE).await;
     let said = shop.program().run(["status"]).await.expect_code(0);
     for part in ["pending", "in_flight", "already_terminal", "withdrawn", "oldest due: 2026-01-02T03:04:05Z", "command"]
     {
@@ -72,8 +72,9 @@ async fn a_process_is_listed_while_it_lives() {
     let shop = Shop::new().await;
     shop.add("abandoned", MINUTE).await;
     let hold = shop.sandbox.hold(Endpoint::Cancel, Moment::BeforeEffect);
-    let sweep = shop.program().start(["sweep", "--json"]);
-    shop.sandbox.wait_for_requests(|counts| counts.held.get(&Endpoint::Cancel) == Some(&1)).await;
+    let program = shop.program();
+    let sweep = program.start(["sweep", "--json"]);
+    shop.sandbox.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 1).await;
     let status = shop.program().run(["status", "--json"]).await.expect_code(0).json();
     let processes = status["processes"].as_array().unwrap();
     assert_eq!(processes.len(), 1);
@@ -95,7 +96,8 @@ async fn what_holds_sending_back_is_told_while_it_does() {
     shop.add("abandoned", MINUTE).await;
     let refuse: Fault = "401".parse().unwrap();
     shop.sandbox.set_faults(Faults { authorize: EndpointFaults::always(refuse), ..Faults::default() }).unwrap();
-    let daemon = shop.program().with("schedule.sweep", "* * * * * *").start(["run"]);
+    let program = shop.program().with("schedule.sweep", "* * * * * *");
+    let daemon = program.start(["run"]);
     daemon.logged("sending.held_back").await;
     let held = async || {
         let status = shop.program().run(["status", "--json"]).await.expect_code(0).json();
