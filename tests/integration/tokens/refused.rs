@@ -107,6 +107,25 @@ async fn one_session_that_is_forbidden_among_good_ones_is_its_own_matter() {
 }
 
 #[tokio::test]
+async fn one_session_refused_again_and_again_among_good_ones_is_spaced_out_and_keeps_its_budget() {
+    let scene = Scene::new(Faults::default()).await;
+    scene.abandoned_many(5).await;
+    let faults = geft_sweeper::sandbox::SessionFaults { cancel: Some(always("401")), status: None };
+    let refused = scene.abandoned_with(faults).await;
+    scene.abandoned_many(5).await;
+    let report = scene.sweep().await.json();
+    assert_eq!(
+        (&report["status"], &report["canceled"], &report["retried"]),
+        (&"finished".into(), &10.into(), &3.into())
+    );
+    let rows: Vec<_> = scene.rows(refused).await.into_iter().map(|row| (row.outcome, row.pause)).collect();
+    assert_eq!(&rows[..2], [("unauthorized".to_owned(), Some(0.0)), ("unauthorized".to_owned(), Some(0.0))]);
+    assert!(rows.len() == 3 && rows[2].1 >= Some(600.0), "{rows:?}");
+    assert_eq!(scene.standing(refused).await.counted, 0);
+    scene.close().await;
+}
+
+#[tokio::test]
 async fn an_address_that_knows_no_session_stops_sending_after_about_twenty() {
     for fault in ["404", "404_html"] {
         let faults = Faults { cancel: always(fault), status: always(fault), ..Faults::default() };
