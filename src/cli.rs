@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod migrate;
 mod output;
+mod progress;
 mod requeue;
 mod run;
 mod sandbox;

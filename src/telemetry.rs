@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -30,8 +31,11 @@ pub enum Error {
     Counters(#[from] metrics_exporter_prometheus::BuildError),
 }
 
-/// Sends logs to standard error from here on.
-pub fn start_logs(settings: &Log) -> Result<(), Error> {
+/// Sends logs from here on to `writer`, which leads to standard error.
+pub fn start_logs(
+    settings: &Log,
+    writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+) -> Result<(), Error> {
     let filter = filter(&settings.level)?;
     let terminal = std::io::stderr().is_terminal();
     let pretty = match settings.format {
@@ -42,9 +46,9 @@ pub fn start_logs(settings: &Log) -> Result<(), Error> {
     let registry = tracing_subscriber::registry().with(filter);
     if pretty {
         let colours = terminal && !no_color();
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours)).try_init()?;
+        registry.with(tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours)).try_init()?;
     } else {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer);
         registry.with(layer).try_init()?;
     }
     Ok(())

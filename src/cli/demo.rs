@@ -17,6 +17,7 @@ use geft_sweeper::lifecycle::Lifecycle;
 use geft_sweeper::postgres::{Options, PrivatePostgres};
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Bar;
 use super::{Verdict, output, sweep, wiring};
 use made_up::Session;
 use stage::Stage;
@@ -61,7 +62,7 @@ async fn show(postgres: &PrivatePostgres, arguments: &Arguments, stop: &Cancella
     wiring::print(&telling::introduction(&sessions))?;
     let wired = wiring::wire(stage.configuration()?)?;
     let (database, ledger) = (wired.database.clone(), wired.ledger.clone());
-    let ended = sweep::conduct(&wired, WAIT, stop.clone()).await?;
+    let ended = sweep::conduct(&wired, WAIT, &Bar::on_terminal(), stop.clone()).await?;
     if let Some(why) = ended.cut_short {
         anyhow::bail!("the demo was cut short: {why}");
     }

@@ -1,19 +1,9 @@
-//! How results look to people: tables, times, and a progress bar that is there only on a terminal.
-
-use std::io::{IsTerminal as _, Write as _};
-use std::time::Duration;
+//! How results look to people: tables, times.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use geft_sweeper::ledger::{PaidAfterAbandonment, Sweep};
-use geft_sweeper::sweep::{Counts, Phase, Sweeper};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-/// How often the progress bar is drawn anew.
-const REDRAWN: Duration = Duration::from_millis(80);
 
 /// A time for people, to the second, in UTC.
 pub(super) fn moment(at: &DateTime<Utc>) -> String {
@@ -101,80 +91,4 @@ pub(super) fn paid(sessions: &[PaidAfterAbandonment]) -> String {
         format!("  {session_id}  {reference}  {kind}{amount}, found at {}", moment(found_at))
     };
     sessions.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// A progress bar while a sweep runs.
-pub(super) struct Showing {
-    task: Option<JoinHandle<()>>,
-    end: CancellationToken,
-}
-
-impl Showing {
-    /// Takes the bar away.
-    pub(super) async fn finish(self) {
-        self.end.cancel();
-        if let Some(task) = self.task {
-            // A bar that could not be drawn is nobody's trouble.
-            task.await.ok();
-        }
-    }
-}
-
-/// Shows progress on standard error where that is a terminal, and nothing where it is not.
-pub(super) fn show_progress(sweeper: &Sweeper) -> Showing {
-    let end = CancellationToken::new();
-    if !std::io::stderr().is_terminal() {
-        return Showing { task: None, end };
-    }
-    let (sweeper, ended) = (sweeper.clone(), end.clone());
-    let task = tokio::spawn(async move {
-        let bar = bar();
-        while !ended.is_cancelled() {
-            draw(&bar, sweeper.progress().phase(), sweeper.progress().counts());
-            tokio::select! {
-                () = tokio::time::sleep(REDRAWN) => {}
-                () = ended.cancelled() => {}
-            }
-        }
-        draw(&bar, Phase::Canceling, sweeper.progress().counts());
-        bar.abandon();
-        // It leaves the cursor behind the bar, where the report would go on.
-        writeln!(std::io::stderr().lock()).ok();
-    });
-    Showing { task: Some(task), end }
-}
-
-fn bar() -> ProgressBar {
-    let plain = geft_sweeper::telemetry::no_color();
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    let template = if plain {
-        "{prefix:<11} [{bar:20}] {pos}/{len}  {msg}"
-    } else {
-        "{prefix:<11.bold} [{bar:20.green}] {pos}/{len}  {msg}"
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style.progress_chars("=> "));
-    bar
-}
-
-fn draw(bar: &ProgressBar, phase: Phase, counts: Counts) {
-    let Counts { discovered, canceled, already_terminal, retried, failed, withdrawn } = counts;
-    let done = canceled + already_terminal + failed + withdrawn;
-    bar.set_prefix(match phase {
-        Phase::Idle => "starting",
-        Phase::Discovering => "discovering",
-        Phase::Canceling => "canceling",
-    });
-    bar.set_length(discovered.max(done));
-    bar.set_position(done);
-    // What there is none of is left out: the line has to fit a terminal.
-    let parts = [
-        (canceled, "canceled"),
-        (already_terminal, "had ended"),
-        (retried, "retries"),
-        (failed, "failed"),
-        (withdrawn, "withdrawn"),
-    ];
-    let parts = parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
-    bar.set_message(parts.collect::<Vec<_>>().join(", "));
 }

@@ -11,6 +11,7 @@ use geft_sweeper::sweep::{DryRun, Ended, Sweeper};
 use geft_sweeper::telemetry;
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Bar;
 use super::{Verdict, output, wiring};
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -37,14 +38,16 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
     let config = wiring::configuration(file)?;
-    telemetry::start_logs(&config.log)?;
+    let bar = Bar::on_terminal();
+    let lines = bar.clone();
+    telemetry::start_logs(&config.log, move || lines.writer())?;
     let wired = wiring::wire(config)?;
     // A plain connection first: it tells at once and in full why there is none.
     let schema = wired.ledger.schema().await?;
     if arguments.dry_run {
         return dry_run(wired, schema.is_usable(), arguments.json, lifecycle).await;
     }
-    let ended = conduct(&wired, arguments.wait, lifecycle.stop).await?;
+    let ended = conduct(&wired, arguments.wait, &bar, lifecycle.stop).await?;
     report(&wired.ledger, &ended.sweep, arguments.json).await?;
     if let Some(held) = ended.held_back.filter(|_| ended.cut_short.is_none()) {
         writeln!(std::io::stderr().lock(), "geft-sweeper: not everything was sent: {}", held.why.sentence()).ok();
@@ -56,10 +59,15 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: L
 }
 
 /// One sweep from its schema to its report, with a progress bar where somebody may be looking.
-pub(super) async fn conduct(wired: &wiring::Wired, wait: Duration, stop: CancellationToken) -> anyhow::Result<Ended> {
+pub(super) async fn conduct(
+    wired: &wiring::Wired,
+    wait: Duration,
+    bar: &Bar,
+    stop: CancellationToken,
+) -> anyhow::Result<Ended> {
     wiring::ready_schema(wired).await?;
     let sweeper = Sweeper::new(&wired.config, wired.database.clone(), wired.ledger.clone(), stop)?;
-    let showing = output::show_progress(&sweeper);
+    let showing = bar.show(&sweeper);
     let alive = tokio::spawn(show_alive(wired.ledger.clone(), sweeper.clone()));
     let ended = sweeper.sweep(Trigger::Command, wait).await;
     alive.abort();
