@@ -19,6 +19,9 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 /// How much longer than the server we wait for a statement that it must have given up.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// SQLSTATE of a missing right.
+const NO_RIGHT: &str = "42501";
+
 /// What went wrong before a statement could be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,7 +29,7 @@ pub enum Error {
     #[error("database.url cannot be used: {0}")]
     Url(#[source] sqlx::Error),
     /// The server was not reached, or refused us.
-    #[error("could not connect to the database at {place}, which database.url names: {source}")]
+    #[error("could not connect to the database at {place}, which database.url names: {}", words(source))]
     Connect {
         /// Host and port, or the socket; never the password.
         place: String,
@@ -158,6 +161,18 @@ impl Database {
             self.stale.mark_locked();
         }
     }
+}
+
+/// What a failure says to people: the server's own words, without the driver's, which name a line of the server's code.
+#[must_use]
+pub fn words(failure: &sqlx::Error) -> String {
+    let Some(said) = failure.as_database_error() else { return failure.to_string() };
+    let mend = if said.code().is_some_and(|code| code == NO_RIGHT) {
+        "; `geft-sweeper check` names the GRANT that is missing"
+    } else {
+        ""
+    };
+    format!("{}{mend}", said.message())
 }
 
 /// Whether the connections made so far are of no use after this failure.

@@ -26,13 +26,15 @@ pub use requeue::{Requeued, Selection as RequeueSelection};
 pub use schema::{Migrated, Schema};
 pub use sweeps::{Status as SweepStatus, Sweep, Trigger};
 
-use crate::database::Database;
+use sqlx::migrate::MigrateError;
+
+use crate::database::{Database, words};
 
 /// A statement on the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database refused a statement, or did not answer.
-    #[error("the database failed while {doing}: {source}")]
+    #[error("the database failed while {doing}: {}", words(source))]
     Database {
         /// What the statement was for.
         doing: &'static str,
@@ -40,8 +42,8 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// The schema could not be brought up to date.
-    #[error("the schema geft_sweeper could not be brought up to date: {0}")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("the schema geft_sweeper could not be brought up to date: {}", migrating(.0))]
+    Migrate(#[source] MigrateError),
     /// The connection for migrating could not be made.
     #[error(transparent)]
     Connect(#[from] crate::database::Error),
@@ -54,6 +56,13 @@ impl Error {
         let Self::Database { source: sqlx::Error::Database(error), .. } = self else { return false };
         // 22 data exception · 23 constraint · 44 check option · P0 raised by a trigger of somebody else's
         error.code().is_some_and(|code| ["22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)))
+    }
+}
+
+fn migrating(failure: &MigrateError) -> String {
+    match failure {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => words(source),
+        other => other.to_string(),
     }
 }
 

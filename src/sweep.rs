@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::backoff::Policy;
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{self, Database};
 use crate::geft::Client;
 use crate::ledger::{Ledger, Sweep, SweepStatus, Trigger};
 use crate::pace::Pace;
@@ -50,7 +50,7 @@ pub enum Error {
     #[error(transparent)]
     Client(#[from] geft::Error),
     /// The database failed between statements.
-    #[error("the database failed while {doing}: {source}")]
+    #[error("the database failed while {doing}: {}", database::words(source))]
     Database {
         /// What for.
         doing: &'static str,

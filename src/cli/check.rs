@@ -101,8 +101,10 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
     let schema = match ledger.schema().await {
         Ok(schema) => schema,
         Err(error) => {
-            lines.fail("schema", error.to_string());
             // The version cannot be read without rights either.
+            let lacking = ledger.missing_rights().await.is_ok_and(|missing| !missing.is_empty());
+            let sentence = "its version cannot be read: this role lacks the rights named below".to_owned();
+            lines.fail("schema", if lacking { sentence } else { error.to_string() });
             return check_rights(ledger, lines).await;
         }
     };

@@ -29,8 +29,8 @@ impl Ledger {
                SELECT format('GRANT USAGE ON SCHEMA geft_sweeper TO %I;', current_user) AS "grant!"
                 WHERE NOT has_schema_privilege('geft_sweeper', 'USAGE')
                 UNION ALL
-               (SELECT format('GRANT %s ON geft_sweeper.%I TO %I;', string_agg(needed.privilege, ', '), c.relname, current_user)
-                  FROM UNNEST($1::text[], $2::text[]) AS needed(relation, privilege)
+               (SELECT format('GRANT %s ON geft_sweeper.%I TO %I;', string_agg(needed.privilege, ', ' ORDER BY needed.place), c.relname, current_user)
+                  FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS needed(relation, privilege, place)
                   JOIN pg_class c ON c.relname = needed.relation AND c.relnamespace = to_regnamespace('geft_sweeper')
                  WHERE NOT has_table_privilege(c.oid, needed.privilege)
                  GROUP BY c.relname ORDER BY c.relname)"#,

@@ -11,7 +11,7 @@ pub enum Error {
     #[error("{}", .0.join(" "))]
     Settings(Vec<String>),
     /// The database did not answer as it should.
-    #[error("could not {doing}: {source}")]
+    #[error("could not {doing}: {}", words(source))]
     Database {
         /// What we were doing, to follow "could not".
         doing: &'static str,
@@ -43,6 +43,11 @@ impl Error {
             Self::Database { .. } => vec![self.to_string()],
         }
     }
+}
+
+/// The server's own words, without the driver's around them.
+fn words(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 
 /// What the server says against a statement itself (its names, types, rights or values), if that is what went wrong.

@@ -120,6 +120,7 @@ async fn a_role_that_may_not_make_the_schema_is_told_so() {
         assert_eq!((said.stdout.as_str(), said.stderr.lines().count()), ("", 1), "{said:#?}");
         assert!(said.stderr.contains("the schema geft_sweeper could not be brought up to date: "), "{}", said.stderr);
         assert!(said.stderr.contains("permission denied for database"), "{}", said.stderr);
+        assert!(said.stderr.contains("`geft-sweeper check` names the GRANT"), "{}", said.stderr);
     }
     shop.close_with(role).await;
 }
