@@ -125,7 +125,10 @@ impl Daemon {
             let done = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return true,
-                () = schedule.tick() => self.sweeper.sweep(Trigger::Schedule, Duration::ZERO).await.map(drop),
+                () = schedule.tick() => self.sweeper.sweep(Trigger::Schedule, Duration::ZERO).await.map(|_| {
+                    // A sweep has read the source; working on what is due need not have.
+                    self.health.well(Part::Source);
+                }),
                 () = tokio::time::sleep_until(wake.into()) => self.sweeper.work().await.map(drop),
             };
             let next = match done {
@@ -134,7 +137,7 @@ impl Daemon {
             };
             wake = match next {
                 Ok(next) => {
-                    self.health.well(Part::Source);
+                    self.health.reached(Part::Source);
                     next
                 }
                 // Whether the database itself is away shows elsewhere; reading the source again can wait.

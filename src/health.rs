@@ -55,6 +55,14 @@ impl Health {
         }
     }
 
+    /// Notes that a part which was not reached before gave no trouble; one that is ill stays so.
+    pub fn reached(&self, part: Part) {
+        let unknown = matches!(self.parts_locked()[part as usize], Condition::Unknown);
+        if unknown {
+            self.well(part);
+        }
+    }
+
     /// Notes what is wrong with a part, and says so where that was not said before.
     pub fn ill(&self, part: Part, what: &str) {
         let before = std::mem::replace(&mut self.parts_locked()[part as usize], Condition::Ill(what.to_owned()));

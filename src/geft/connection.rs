@@ -60,7 +60,7 @@ pub enum Error {
 
 /// The client for everything that is sent to the provider.
 pub(super) fn client(api: &config::Api) -> Result<reqwest::Client, Error> {
-    // The program's main installs it too; without one, building a client panics. A second try changes nothing.
+    // Without one, building a client panics. A second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)

@@ -28,7 +28,7 @@ impl Trigger {
     }
 }
 
-/// How a sweep ended, in the words of its row. A row is `running` until then, and another process writes `interrupted`.
+/// How a sweep ended, in the words of its row. A row is `running` until then; `interrupted` is written by the next sweep where this one could not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// To its end.

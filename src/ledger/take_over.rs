@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{Error, Ledger};
@@ -32,33 +32,43 @@ impl Ledger {
         passed_over: u32,
         pause: impl Fn(u32) -> Option<Duration>,
     ) -> Result<u64, Error> {
-        let doing = "taking over sessions whose lease ran out";
-        let mut transaction = self.database.pool().begin().await.map_err(self.failed(doing))?;
-        // Locks: these rows, until the end of the transaction, and only those that nobody else has locked.
-        let expired = sqlx::query_as!(
-            Expired,
-            "/* geft-sweeper ledger.expired */
-             SELECT session_id, counted_attempts FROM geft_sweeper.cancellations
-              WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until, session_id
-              LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED",
-            i64::from(limit),
-            i64::from(passed_over),
-        )
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(self.failed(doing))?;
-        if expired.is_empty() {
-            return Ok(0);
-        }
-        let pauses = expired.iter().map(|row| {
-            let counted = u32::try_from(row.counted_attempts).unwrap_or_default();
-            pause(counted).map(|pause| pause.as_secs_f64())
-        });
-        let pauses: Vec<Option<f64>> = pauses.collect();
-        let taken = write(&mut transaction, sweep, &expired, &pauses).await.map_err(self.failed(doing))?;
-        transaction.commit().await.map_err(self.failed(doing))?;
-        Ok(taken)
+        // Boxed: it is a large future, and rarely needed.
+        let taking = Box::pin(take_over(self.database.pool(), sweep, limit, passed_over, pause));
+        self.run("taking over sessions whose lease ran out", taking).await
     }
+}
+
+async fn take_over(
+    pool: &PgPool,
+    sweep: Option<Uuid>,
+    limit: u32,
+    passed_over: u32,
+    pause: impl Fn(u32) -> Option<Duration>,
+) -> Result<u64, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    // Locks: these rows, until the end of the transaction, and only those that nobody else has locked.
+    let expired = sqlx::query_as!(
+        Expired,
+        "/* geft-sweeper ledger.expired */
+         SELECT session_id, counted_attempts FROM geft_sweeper.cancellations
+          WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until, session_id
+          LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED",
+        i64::from(limit),
+        i64::from(passed_over),
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    let pauses = expired.iter().map(|row| {
+        let counted = u32::try_from(row.counted_attempts).unwrap_or_default();
+        pause(counted).map(|pause| pause.as_secs_f64())
+    });
+    let pauses: Vec<Option<f64>> = pauses.collect();
+    let taken = write(&mut transaction, sweep, &expired, &pauses).await?;
+    transaction.commit().await?;
+    Ok(taken)
 }
 
 async fn write(

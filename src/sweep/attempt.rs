@@ -97,8 +97,10 @@ impl Shared {
 
     /// Asks for the status of a session for which no cancel request is meant, and ends it.
     async fn ask(&self, pass: Pass<'_>, claim: Claim, otherwise: State) {
-        if pass.probe {
-            // Whether sending works again is found out with a cancel request; this session can wait.
+        let why = self.gate.held_back().map(|held| held.why);
+        if pass.probe && why != Some(Why::CredentialsRefused) {
+            // Whether the address is right is found out with a cancel request; this session can wait. Status needs no
+            // credentials.
             drop(pass);
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }

@@ -167,6 +167,19 @@ pub(super) fn refused_settled(Settled { claim, state, said }: &Settled, refusal:
     );
 }
 
+/// The end of a session that could not be written before the process's: in full, because no row holds it.
+pub(super) fn unsettled(Settled { claim, state, said }: &Settled) {
+    tracing::error!(
+        event = "session.unwritten",
+        session_id = %claim.session_id,
+        state = state.as_str(),
+        session_status = said.session_status,
+        status_details = said.status_details,
+        amount = said.amount,
+        "the end of a session could not be written; it is taken over when its lease ends"
+    );
+}
+
 /// A session that cannot be ended even so.
 pub(super) fn not_settled(Settled { claim, .. }: &Settled, error: &Error) {
     tracing::error!(

@@ -50,11 +50,12 @@ impl Evidence {
         (!self.known_address).then(|| FIRST.saturating_sub(self.not_found.len()))
     }
 
-    /// Forgets what led to a verdict that has been lifted.
-    pub(super) fn clear(&mut self) {
+    /// Forgets what led to a verdict that an accepted attempt has lifted; `known`: the provider knew its session.
+    pub(super) fn clear(&mut self, known: bool) {
         self.refused.clear();
         self.not_found.clear();
-        self.known_address = true;
+        self.accepted = true;
+        self.known_address |= known;
     }
 
     fn weigh_refusal(&mut self, session: SessionId, code: u16, attempt: &Attempt) -> Option<Why> {

@@ -242,7 +242,9 @@ impl State {
             if probe {
                 return self.judge_probe(held.why, attempt, now);
             }
-            self.close(Why::RetryAfter, attempt.retry_after, now);
+            if attempt.retry_after.is_some() {
+                self.close(Why::RetryAfter, attempt.retry_after, now);
+            }
             return Verdict::default();
         }
         if let Some(why) = self.evidence.weigh(session, attempt) {
@@ -265,7 +267,7 @@ impl State {
             self.close(why, attempt.retry_after, now);
             return Verdict::default();
         }
-        self.evidence.clear();
+        self.evidence.clear(!is_missing(attempt));
         self.held = None;
         self.cool_down = COOL_DOWN;
         Verdict { closed: None, opened: Some(why) }
@@ -285,7 +287,8 @@ impl State {
             None if running => return None,
             asked => self.next_pause(why).max(asked.unwrap_or_default()),
         };
-        let until = (now + pause).max(same.map_or(now, |held| held.until));
+        // Another reason never shortens a hold that runs.
+        let until = (now + pause).max(before.map_or(now, |held| held.until));
         self.held = Some(HeldBack { why, until });
         self.closings += 1;
         self.window = 1;

@@ -165,6 +165,48 @@ fn a_retry_after_counts_in_trouble_too() {
 }
 
 #[test]
+fn another_reason_never_shortens_a_hold_that_runs() {
+    let gate = Gate::new(8, EXPECTED);
+    gate.hold(Why::NoToken, Some(Duration::from_mins(10)));
+    gate.hold(Why::RetryAfter, Some(Duration::from_secs(1)));
+    assert!(gate.held_back().unwrap().until > Instant::now() + Duration::from_mins(9));
+    gate.hold(Why::CredentialsRefused, None);
+    assert!(gate.held_back().unwrap().until > Instant::now() + Duration::from_mins(9));
+}
+
+#[test]
+fn a_probe_that_is_accepted_clears_the_credentials() {
+    let gate = Gate::new(64, EXPECTED);
+    let refused = attempt(Outcome::Unauthorized, 401, true);
+    let passes: Vec<_> = (0..3).map(|_| pass(&gate).unwrap()).collect();
+    for pass in &passes {
+        gate.observe(pass, session(), &refused);
+    }
+    drop(passes);
+    assert!(gate.refused_from_the_start());
+    gate.end_hold_for_test();
+    let probe = pass(&gate).unwrap();
+    assert_eq!(gate.observe(&probe, session(), &canceled()).opened, Some(Why::CredentialsRefused));
+    assert!(!gate.refused_from_the_start());
+}
+
+#[test]
+fn a_probe_that_is_answered_404_does_not_prove_the_address() {
+    let gate = Gate::new(64, EXPECTED);
+    gate.hold(Why::CredentialsRefused, None);
+    gate.end_hold_for_test();
+    let missing = attempt(Outcome::NotFound, 404, false);
+    let probe = pass(&gate).unwrap();
+    assert_eq!(gate.observe(&probe, session(), &missing).opened, Some(Why::CredentialsRefused));
+    drop(probe);
+    for _ in 0..20 {
+        let pass = pass(&gate).unwrap();
+        gate.observe(&pass, session(), &missing);
+    }
+    assert_eq!(gate.held_back().map(|held| held.why), Some(Why::WrongAddress), "twenty are enough");
+}
+
+#[test]
 fn an_ended_session_that_is_answered_404_says_nothing_against_the_address() {
     let gate = Gate::new(64, EXPECTED);
     for _ in 0..200 {

@@ -125,6 +125,11 @@ impl Writer {
         self.state.unwritten.fetch_add(u64::try_from(results.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    fn give_up_settled(&self, settled: &[Settled]) {
+        settled.iter().for_each(telling::unsettled);
+        self.state.unwritten.fetch_add(u64::try_from(settled.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     async fn write_settled(&mut self, settled: Vec<(Settled, Told)>) {
         let mut batches = vec![settled];
         while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
@@ -138,7 +143,7 @@ impl Writer {
                     batches.push(batch);
                 }
                 Some(Err(error)) => self.settle_without_texts(batch, &error).await,
-                None => {}
+                None => self.give_up_settled(&values),
             }
         }
     }
@@ -152,7 +157,7 @@ impl Writer {
             match self.until_taken(|| ledger.settle(sweep, &plain)).await {
                 Some(Ok(ended)) => tell_settled(vec![(one, told)], &ended),
                 Some(Err(error)) => telling::not_settled(&one, &error),
-                None => {}
+                None => self.give_up_settled(&[one]),
             }
         }
     }
@@ -200,9 +205,12 @@ impl Writer {
             };
             self.note_failing(&error);
             let end = self.end.as_mut()?;
+            let stopping = self.stop.is_cancelled();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = end => self.end = None,
+                // The last tries begin at once, whatever the pause was.
+                () = self.stop.cancelled(), if !stopping => pause = PAUSE.0,
             }
             self.progress.beat();
             pause = (pause * 2).min(if self.stop.is_cancelled() { PAUSE.0 } else { PAUSE.1 });
