@@ -5,6 +5,7 @@
 //! claim that the work belongs to, so that a late process changes nothing.
 
 mod backlog;
+mod brakes;
 mod claim;
 mod discover;
 mod processes;
@@ -18,6 +19,7 @@ mod sweeps;
 mod take_over;
 
 pub use backlog::{Backlog, PaidAfterAbandonment};
+pub use brakes::{ActingBrake, Brake};
 pub use discover::{DUE_OR_NOT_TAKEN_ON, NOT_TAKEN_ON, Progress};
 pub use processes::{Instance, Process};
 pub use record::{AttemptResult, Recorded};

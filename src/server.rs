@@ -79,6 +79,8 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
     if let Some(trouble) = source {
         held_back_by.push(json!({ "reason": "source", "means": trouble, "for_s": null }));
     }
+    let brakes = shown.sweeper.brakes().into_iter().map(|(name, means)| json!({ "name": name, "means": means }));
+    let brakes: Vec<_> = brakes.collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "ready": ready,
@@ -87,6 +89,7 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
         "database": database.unwrap_or_else(|| "ok".to_owned()),
         "schema": schema.unwrap_or_else(|| "ok".to_owned()),
         "held_back_by": held_back_by,
+        "brakes": brakes,
     });
     (status, Json(body)).into_response()
 }

@@ -4,6 +4,7 @@
 //! sleep in memory.
 
 mod attempt;
+mod brakes;
 mod discovery;
 mod progress;
 mod recorder;
@@ -95,6 +96,7 @@ struct Shared {
     gate: Gate,
     policy: Policy,
     recorder: Recorder,
+    brakes: brakes::Brakes,
     /// The merchant's table as it was last inspected.
     source: Mutex<Option<Arc<Source>>>,
     /// When leases that ran out were last looked for.
@@ -111,6 +113,7 @@ impl Sweeper {
     /// Wires the stages; connects to nothing yet.
     pub fn new(config: &Config, database: Database, ledger: Ledger, stop: CancellationToken) -> Result<Self, Error> {
         telling::register();
+        brakes::register();
         let pace = share_pace(&ledger, config.api.max_requests_per_second);
         let client = Client::new(&config.api, pace, stop.clone())?;
         let current = Arc::new(Mutex::new(None));
@@ -126,6 +129,7 @@ impl Sweeper {
             gate: Gate::new(config.api.max_in_flight, config.api.timeout),
             policy: Policy::new(config.retry.clone()),
             recorder,
+            brakes: brakes::Brakes::default(),
             source: Mutex::new(None),
             looked_for_expired: Mutex::new(None),
             census: Mutex::new(None),
@@ -146,6 +150,12 @@ impl Sweeper {
     #[must_use]
     pub fn held_back(&self) -> Option<HeldBack> {
         self.shared.gate.held_back()
+    }
+
+    /// The brakes that act as far as this process knows, each with the sentence that says what to do.
+    #[must_use]
+    pub fn brakes(&self) -> Vec<(&'static str, String)> {
+        self.shared.brakes.acting()
     }
 
     /// One sweep: discovers, then works until nothing is due, waiting at most `wait` for what falls due later.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use geft_sweeper::ledger::{Ledger, Process};
+use geft_sweeper::ledger::{ActingBrake, Ledger, Process};
 use serde_json::json;
 
 use super::{Verdict, output, wiring};
@@ -43,6 +43,7 @@ async fn as_json(ledger: &Ledger) -> anyhow::Result<String> {
         "sweeps": ledger.latest_sweeps(SWEEPS).await?,
         "processes": processes,
         "held_back_by": held_back_by,
+        "brakes": ledger.acting_brakes().await?,
         "paid_after_abandonment": ledger.count_paid_after_abandonment().await?,
         "latest_paid_after_abandonment": ledger.paid_after_abandonment(PAID).await?,
     });
@@ -66,6 +67,7 @@ async fn as_text(ledger: &Ledger) -> anyhow::Result<String> {
         format!("processes alive: {}", processes.len()),
     ];
     lines.extend(processes.iter().map(process));
+    lines.extend(ledger.acting_brakes().await?.iter().map(brake));
     Ok(lines.join("\n"))
 }
 
@@ -87,4 +89,9 @@ fn process(process: &Process) -> String {
         format!(": sending is held back by {reason}{until}")
     });
     format!("  {instance} ({command} {version}, since {}){held_back}", output::moment(started_at))
+}
+
+fn brake(brake: &ActingBrake) -> String {
+    let on = brake.instance.as_ref().map_or_else(String::new, |instance| format!(" on {instance}"));
+    format!("brake {} acts{on} since {}: {}", brake.name, output::moment(&brake.acting_since), brake.sentence)
 }

@@ -3,7 +3,7 @@
 use super::{Error, Ledger};
 
 /// What the program does with each of its tables.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 14] = [
     ("_sqlx_migrations", "SELECT"),
     ("schema_compatibility", "SELECT"),
     ("processes", "SELECT, INSERT, UPDATE, DELETE"),
@@ -13,6 +13,11 @@ const NEEDED: [(&str, &str); 9] = [
     ("paid_after_abandonment", "SELECT"),
     ("discovery", "SELECT, INSERT, UPDATE"),
     ("request_slots", "SELECT, UPDATE"),
+    ("holds", "SELECT, INSERT, UPDATE, DELETE"),
+    ("brakes", "SELECT, INSERT, UPDATE, DELETE"),
+    ("intakes", "SELECT, INSERT, DELETE"),
+    ("allowances", "SELECT, INSERT, UPDATE"),
+    ("accepted_apis", "SELECT, INSERT, UPDATE"),
 ];
 
 impl Ledger {

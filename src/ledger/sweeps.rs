@@ -79,6 +79,8 @@ pub struct Sweep {
     pub withdrawn: i64,
     /// Source rows that could not be used.
     pub skipped: i64,
+    /// Aged sessions left for the next sweep, because the customer is still at them.
+    pub waiting: i64,
     /// Of those that had ended before: how many were paid for.
     pub paid_after_abandonment: i64,
     /// Source rows within the lookback whose status is in neither list; none where this sweep did not count them.
@@ -137,7 +139,7 @@ impl Ledger {
             Sweep,
             "/* geft-sweeper ledger.sweep */
              SELECT id, trigger, instance, status, error, started_at, finished_at, discovered, canceled, already_terminal,
-                    retried, failed, withdrawn, skipped, paid_after_abandonment, left_alone, dated_ahead
+                    retried, failed, withdrawn, skipped, waiting, paid_after_abandonment, left_alone, dated_ahead
                FROM geft_sweeper.sweeps WHERE id = $1",
             id,
         )
@@ -151,7 +153,7 @@ impl Ledger {
             Sweep,
             "/* geft-sweeper ledger.latest_sweeps */
              SELECT id, trigger, instance, status, error, started_at, finished_at, discovered, canceled, already_terminal,
-                    retried, failed, withdrawn, skipped, paid_after_abandonment, left_alone, dated_ahead
+                    retried, failed, withdrawn, skipped, waiting, paid_after_abandonment, left_alone, dated_ahead
                FROM geft_sweeper.sweeps ORDER BY started_at DESC LIMIT $1",
             i64::from(number),
         )

@@ -241,6 +241,7 @@ pub(super) fn sweep_ended(sweep: &Sweep) {
         failed = sweep.failed,
         withdrawn = sweep.withdrawn,
         skipped = sweep.skipped,
+        waiting = sweep.waiting,
         paid_after_abandonment = sweep.paid_after_abandonment,
         "a sweep has ended"
     );

@@ -7,7 +7,7 @@ use geft_sweeper::sandbox::{EndpointFaults, Fault, Faults};
 use crate::commands::{MINUTE, Shop};
 
 /// What a role needs to run the program on a schema that is current, beside USAGE on the schema and SELECT on the source.
-pub(crate) const LEAST_RIGHTS: [(&str, &str); 9] = [
+pub(crate) const LEAST_RIGHTS: [(&str, &str); 14] = [
     ("_sqlx_migrations", "SELECT"),
     ("schema_compatibility", "SELECT"),
     ("processes", "SELECT, INSERT, UPDATE, DELETE"),
@@ -17,11 +17,16 @@ pub(crate) const LEAST_RIGHTS: [(&str, &str); 9] = [
     ("paid_after_abandonment", "SELECT"),
     ("discovery", "SELECT, INSERT, UPDATE"),
     ("request_slots", "SELECT, UPDATE"),
+    ("holds", "SELECT, INSERT, UPDATE, DELETE"),
+    ("brakes", "SELECT, INSERT, UPDATE, DELETE"),
+    ("intakes", "SELECT, INSERT, DELETE"),
+    ("allowances", "SELECT, INSERT, UPDATE"),
+    ("accepted_apis", "SELECT, INSERT, UPDATE"),
 ];
 
 /// A migration of a later program, which ours can live with.
 pub(crate) const A_LATER_MIGRATION: &str = "INSERT INTO geft_sweeper._sqlx_migrations
-    (version, description, success, checksum, execution_time) VALUES (2, 'later', true, '', 0);
+    (version, description, success, checksum, execution_time) VALUES (1000, 'later', true, '', 0);
     ALTER TABLE geft_sweeper.sweeps ADD COLUMN later text";
 
 /// Those rights, for `{role}`.
@@ -34,11 +39,11 @@ pub(crate) fn grants() -> String {
 async fn migrate_makes_the_schema_says_so_and_the_second_time_writes_nothing() {
     let shop = Shop::without_schema().await;
     let said = shop.program().run(["migrate"]).await.expect_code(0);
-    assert_eq!(said.stdout, "created the schema geft_sweeper, at version 1\n");
+    assert_eq!(said.stdout, "created the schema geft_sweeper, at version 2\n");
     assert_eq!(said.stderr, "");
     let before = shop.contents().await;
     let said = shop.program().run(["migrate"]).await.expect_code(0);
-    assert_eq!(said.stdout, "the schema geft_sweeper is current, at version 1: nothing was written\n");
+    assert_eq!(said.stdout, "the schema geft_sweeper is current, at version 2: nothing was written\n");
     assert_eq!(shop.contents().await, before);
     shop.expect_no_request();
     shop.database.close().await;
@@ -56,7 +61,7 @@ async fn of_five_processes_that_migrate_at_once_one_does_it_and_none_fails() {
     let made = said.iter().filter(|text| text.starts_with("created the schema")).count();
     let found = said.iter().filter(|text| text.contains("nothing was written")).count();
     assert_eq!((made, found), (1, 4), "{said:#?}");
-    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 1);
+    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 2);
     shop.database.close().await;
 }
 
@@ -144,10 +149,10 @@ async fn a_newer_schema_that_declares_itself_compatible_is_worked_with_and_left_
     shop.execute(A_LATER_MIGRATION).await;
     shop.add("abandoned", MINUTE).await;
     let said = shop.program().run(["migrate"]).await.expect_code(0);
-    assert!(said.stdout.contains("at version 2, newer than this program's 1"), "{}", said.stdout);
+    assert!(said.stdout.contains("at version 1000, newer than this program's 2"), "{}", said.stdout);
     assert_eq!(shop.program().run(["sweep", "--json"]).await.expect_code(0).json()["canceled"], 1);
     shop.program().run(["status"]).await.expect_code(0);
-    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 2);
+    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 3);
     shop.database.close().await;
 }
 
@@ -155,13 +160,13 @@ async fn a_newer_schema_that_declares_itself_compatible_is_worked_with_and_left_
 async fn a_newer_schema_that_is_not_compatible_is_refused_with_the_mend() {
     let shop = Shop::new().await;
     shop.execute(A_LATER_MIGRATION).await;
-    shop.execute("UPDATE geft_sweeper.schema_compatibility SET oldest_program_schema = 2").await;
+    shop.execute("UPDATE geft_sweeper.schema_compatibility SET oldest_program_schema = 1000").await;
     shop.add("abandoned", MINUTE).await;
     let before = shop.contents().await;
     for command in ["migrate", "sweep", "status"] {
         let said = shop.program().run([command]).await.expect_code(1);
         assert_eq!((said.stdout.as_str(), said.stderr.lines().count()), ("", 1), "{said:#?}");
-        assert!(said.stderr.contains("at version 2") && said.stderr.contains("install a newer geft-sweeper"));
+        assert!(said.stderr.contains("at version 1000") && said.stderr.contains("install a newer geft-sweeper"));
     }
     assert_eq!(shop.contents().await, before);
     shop.expect_no_request();

@@ -1,0 +1,61 @@
+//! Brakes as this process knows them: each is noted for everybody, said once when it acts and once when it is lifted.
+//!
+//! It decides nothing; who sees a danger comes here.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Error, Shared};
+use crate::ledger::Brake;
+
+/// The brakes that this process knows to act, each with the sentence that says what is wrong and what to do.
+#[derive(Debug, Default)]
+pub(super) struct Brakes(Mutex<BTreeMap<&'static str, String>>);
+
+impl Brakes {
+    /// What acts now: name and sentence.
+    pub(super) fn acting(&self) -> Vec<(&'static str, String)> {
+        self.acting_locked().iter().map(|(name, sentence)| (*name, sentence.clone())).collect()
+    }
+
+    fn acting_locked(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Registers the gauges, so that they are there with zero before anything happens.
+pub(super) fn register() {
+    for brake in Brake::ALL {
+        show(brake, false);
+    }
+}
+
+#[allow(dead_code, reason = "until the first brake is built")]
+impl Shared {
+    /// A brake acts. Said where this process did not know it, whoever saw the danger first.
+    pub(super) async fn apply_brake(&self, brake: Brake, sentence: &str) -> Result<(), Error> {
+        self.ledger.apply_brake(brake, sentence).await?;
+        let known = self.brakes.acting_locked().insert(brake.as_str(), sentence.to_owned());
+        if known.is_none() {
+            show(brake, true);
+            tracing::error!(event = "brake.applied", brake = brake.as_str(), "{sentence}");
+        }
+        Ok(())
+    }
+
+    /// The danger is over. Costs nothing where this process does not know the brake to act.
+    pub(super) async fn lift_brake(&self, brake: Brake) -> Result<(), Error> {
+        if !self.brakes.acting_locked().contains_key(brake.as_str()) {
+            return Ok(());
+        }
+        self.ledger.lift_brake(brake).await?;
+        self.brakes.acting_locked().remove(brake.as_str());
+        show(brake, false);
+        tracing::info!(event = "brake.lifted", brake = brake.as_str(), "a brake acts no more");
+        Ok(())
+    }
+}
+
+fn show(brake: Brake, acts: bool) {
+    metrics::gauge!("geft_sweeper_brake_acting", "brake" => brake.as_str()).set(if acts { 1.0 } else { 0.0 });
+}
