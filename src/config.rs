@@ -3,6 +3,7 @@
 //! Never prints a secret, and never goes on with a setting that contradicts another.
 
 mod api;
+mod brakes;
 mod database;
 mod draft;
 mod keys;
@@ -47,6 +48,8 @@ pub struct Sections {
     pub schedule: Option<Schedule>,
     /// `[retry]`, where all of it is right.
     pub retry: Option<Retry>,
+    /// `[brakes]`, where all of it is right.
+    pub brakes: Option<Brakes>,
     /// `[log]`, where all of it is right.
     pub log: Option<Log>,
     /// `[server]`, where all of it is right.
@@ -67,11 +70,12 @@ impl Sections {
                 api: Some(api),
                 schedule: Some(schedule),
                 retry: Some(retry),
+                brakes: Some(brakes),
                 log: Some(log),
                 server: Some(server),
                 problems,
                 file: _,
-            } if problems.is_empty() => Ok(Config { database, source, api, schedule, retry, log, server }),
+            } if problems.is_empty() => Ok(Config { database, source, api, schedule, retry, brakes, log, server }),
             Self { mut problems, .. } => {
                 // Whoever is told "wrong" must be told what.
                 if problems.is_empty() {
@@ -136,6 +140,7 @@ fn sections(mut draft: Draft) -> Sections {
     let api = api::read(&mut draft);
     let schedule = schedule::read(&mut draft);
     let retry = retry::read(&mut draft);
+    let brakes = brakes::read(&mut draft);
     let log = process::log(&mut draft);
     let server = process::server(&mut draft);
     Sections {
@@ -144,6 +149,7 @@ fn sections(mut draft: Draft) -> Sections {
         api: draft.section("api", api),
         schedule: draft.section("schedule", schedule),
         retry: draft.section("retry", retry),
+        brakes: draft.section("brakes", brakes),
         log: draft.section("log", log),
         server: draft.section("server", server),
         problems: draft.into_problems(),

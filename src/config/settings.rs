@@ -22,6 +22,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// `[retry]`
     pub retry: Retry,
+    /// `[brakes]`
+    pub brakes: Brakes,
     /// `[log]`
     pub log: Log,
     /// `[server]`
@@ -48,6 +50,20 @@ pub struct Source {
     pub selection: Selection,
     /// Rows created longer ago than this are not discovered.
     pub lookback: Duration,
+    /// What becomes of an aged session that the customer is still at.
+    pub in_progress: InProgress,
+}
+
+/// `[source] in_progress` and `in_progress_grace`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InProgress {
+    /// It is canceled like any other.
+    Cancel,
+    /// It is left for a later sweep, as long as the provider says that the customer is at it, and this long at the most.
+    Wait {
+        /// From when it was first found so.
+        grace: Duration,
+    },
 }
 
 /// The two ways of naming sessions.
@@ -151,6 +167,26 @@ pub struct Retry {
     pub max_attempts: u32,
     /// How long a process may hold a session.
     pub lease: Duration,
+}
+
+/// `[brakes]`: what keeps a mistake from canceling live payments.
+#[derive(Clone, Copy, Debug)]
+pub struct Brakes {
+    /// Sessions taken on within ten minutes at the most, all processes together.
+    pub max_discovered: u64,
+    /// What becomes of an API that this database does not know.
+    pub unknown_api: UnknownApi,
+    /// How far the clocks of the API and of the database may be apart.
+    pub clock_tolerance: Duration,
+}
+
+/// `[brakes] unknown_api`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownApi {
+    /// Nothing is sent to it until somebody accepts it.
+    Refuse,
+    /// It is accepted by itself, and that is recorded.
+    Accept,
 }
 
 /// `[log]`

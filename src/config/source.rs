@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::keys::KEYS;
 use super::problem::quoted;
-use super::settings::{Columns, Selection, Source, Table};
+use super::settings::{Columns, InProgress, Selection, Source, Table};
 
 pub(super) fn read(draft: &mut Draft) -> Option<Source> {
     let lookback = draft.duration("source.lookback");
@@ -19,14 +19,22 @@ pub(super) fn read(draft: &mut Draft) -> Option<Source> {
         (false, true) => query(draft),
         (_, false) => table(draft, lookback),
     };
-    Some(Source { selection: selection?, lookback: lookback? })
+    let in_progress = in_progress(draft);
+    Some(Source { selection: selection?, lookback: lookback?, in_progress: in_progress? })
+}
+
+fn in_progress(draft: &mut Draft) -> Option<InProgress> {
+    let grace = draft.duration("source.in_progress_grace")?;
+    draft.choice("source.in_progress", &[("cancel", InProgress::Cancel), ("wait", InProgress::Wait { grace })])
 }
 
 /// A query decides by itself: settings that would seem to limit it, and do not, are refused.
 fn query(draft: &mut Draft) -> Option<Selection> {
     let query = draft.text("source.query");
     let idle = KEYS.iter().map(|key| key.path).filter(|path| {
-        path.starts_with("source.") && !matches!(*path, "source.table" | "source.query" | "source.lookback")
+        path.starts_with("source.")
+            && !path.starts_with("source.in_progress")
+            && !matches!(*path, "source.table" | "source.query" | "source.lookback")
     });
     // One sentence for a table of columns, not one more for each of them.
     let whole_table = draft.gives("source.columns");

@@ -51,11 +51,19 @@ fn table() -> Table {
 }
 
 fn settings(table: Table) -> config::Source {
-    config::Source { selection: Selection::Table(Box::new(table)), lookback: 7 * 24 * HOUR }
+    config::Source {
+        selection: Selection::Table(Box::new(table)),
+        lookback: 7 * 24 * HOUR,
+        in_progress: config::InProgress::Cancel,
+    }
 }
 
 fn query(text: &str) -> config::Source {
-    config::Source { selection: Selection::Query(text.to_owned()), lookback: HOUR }
+    config::Source {
+        selection: Selection::Query(text.to_owned()),
+        lookback: HOUR,
+        in_progress: config::InProgress::Cancel,
+    }
 }
 
 async fn create(connection: &mut PgConnection, id: &str, status: &str, created_at: &str) {

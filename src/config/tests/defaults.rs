@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::super::{KEYS, LogFormat, SAMPLE, Selection, TokenUse};
-use super::{REQUIRED, complete, sections};
+use super::super::{InProgress, KEYS, LogFormat, SAMPLE, Selection, TokenUse, UnknownApi};
+use super::{REQUIRED, accepted, complete, sections};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -75,6 +75,17 @@ fn the_defaults_of_sending_and_retrying_are_the_documented_ones() {
     assert_eq!((retry.initial_interval, retry.max_interval), (SECOND, 1800 * SECOND));
     assert_eq!((retry.multiplier, retry.randomization_factor), (2.0, 0.5));
     assert_eq!((retry.max_attempts, retry.lease), (20, 60 * SECOND));
+}
+
+#[test]
+fn the_defaults_of_the_brakes_are_the_safe_ones() {
+    let config = complete(REQUIRED, &[]);
+    let brakes = config.brakes;
+    assert_eq!((brakes.max_discovered, brakes.unknown_api), (10_000, UnknownApi::Refuse));
+    assert_eq!(brakes.clock_tolerance, 120 * SECOND);
+    assert_eq!(config.source.in_progress, InProgress::Cancel);
+    let waiting = accepted(&[("source", "in_progress = \"wait\"")]);
+    assert_eq!(waiting.source.in_progress, InProgress::Wait { grace: 1800 * SECOND });
 }
 
 #[test]

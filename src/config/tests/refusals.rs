@@ -121,6 +121,10 @@ fn numbers_and_durations_that_make_no_sense_are_refused() {
     all_refused("retry", "retry.multiplier", &[("0.5", "from 1"), ("nan", "from 1"), ("inf", "from 1")]);
     all_refused("retry", "retry.randomization_factor", &[("-0.1", "from 0"), ("1.1", "to 1"), ("nan", "from 0")]);
     all_refused("retry", "retry.initial_interval", &[("\"0s\"", "too short"), ("\"31m\"", "retry.max_interval")]);
+    all_refused("brakes", "brakes.max_discovered", &[("0", "from 1")]);
+    all_refused("brakes", "brakes.unknown_api", &[("\"ask\"", "one of \"refuse\", \"accept\"")]);
+    all_refused("brakes", "brakes.clock_tolerance", &[("\"1s\"", "at least \"5s\"")]);
+    all_refused("source", "source.in_progress", &[("\"leave\"", "one of \"cancel\", \"wait\"")]);
     all_refused("retry", "retry.max_attempts", &[("0", "from 1"), ("2147483648", "to 2147483647")]);
     all_refused("retry", "retry.lease", &[("\"44s\"", "at least 3 × api.timeout + 15s, which is \"45s\"")]);
     accepted(&[("retry", "lease = \"45s\""), ("api", "max_requests_per_second = 0.5")]);
