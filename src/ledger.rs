@@ -26,6 +26,7 @@ pub use record::{AttemptResult, Recorded};
 pub use release::Settled;
 pub use requeue::{Requeued, Selection as RequeueSelection};
 pub use schema::{Migrated, Schema};
+pub use slots::Slots;
 pub use sweeps::{Status as SweepStatus, Sweep, Trigger};
 
 use sqlx::migrate::MigrateError;

@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::database::{self, Database};
 use crate::geft::Client;
 use crate::ledger::{Ledger, Sweep, SweepStatus, Trigger};
-use crate::pace::Pace;
+use crate::pace::{Pace, Told, Wanted};
 use crate::source::Source;
 use crate::throttle::{Gate, HeldBack, Why};
 use crate::{config, geft, ledger, source};
@@ -236,12 +236,15 @@ fn share_pace(ledger: &Ledger, per_second: Option<f64>) -> Pace {
     let Some(per_second) = per_second else { return Pace::unlimited() };
     let (pace, turns) = Pace::limited(per_second);
     let ledger = ledger.clone();
-    tokio::spawn(turns.serve(async move |number, per_second| {
-        let reserved = ledger.reserve_slots(number, per_second).await;
-        // Said by whoever needs the database next; until then nothing is sent.
-        reserved
-            .inspect_err(|error| tracing::debug!(event = "pace.not_reserved", %error, "no share of the rate limit"))
-            .ok()
+    tokio::spawn(turns.serve(async move |wanted: Wanted| {
+        match ledger.reserve_slots(wanted.span, wanted.ahead).await {
+            Ok(slots) => Some(Told { clock: slots.clock, first: slots.first, given: slots.reserved }),
+            // Said by whoever needs the database next; until then nothing is sent.
+            Err(error) => {
+                tracing::debug!(event = "pace.not_reserved", %error, "no share of the rate limit");
+                None
+            }
+        }
     }));
     pace
 }
