@@ -26,11 +26,11 @@ const AHEAD: Duration = LEASE.saturating_sub(SHARE);
 /// A request leaves at its moment or a little later. Moments lie `1 / (PART × limit)` apart; where none is used more
 /// than `late` seconds after its time, the requests of any second come from moments within `1 + late` seconds, which are
 /// at most `(1 + late) × PART × limit`, rounded up. That is never more than the limit and one while
-/// `late ≤ 1 / PART − 1`, here 25 ms; and where the limit is a whole number, the time between two moments longer.
-const PART: f64 = 0.975;
+/// `late ≤ 1 / PART − 1`, here 30 ms; and where the limit is a whole number, the time between two moments longer.
+const PART: f64 = 0.97;
 /// A moment that is further gone than this is used no more: a process that was halted does not catch up.
 const TOO_LATE: Duration = Duration::from_millis(15);
-/// How much may be unknown of the shared clock without a loss: the rest of those 25 ms. Beyond it, so much of the time
+/// How much may be unknown of the shared clock without a loss: a third of those 30 ms. Beyond it, so much of the time
 /// taken is left free: then a share that is used too late still ends within its own time.
 const BLUR: Duration = Duration::from_millis(10);
 /// The pause after a reservation failed. A server that took over without the latest reservations is asked only after

@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::{AFTER_FAILURE, AHEAD, BLUR, LEASE, PART, SHARE, TOO_LATE, Told, Turn, Wanted};
 
 /// What an answer may take beyond twice the time of the last one.
-const SLACK: Duration = Duration::from_millis(20);
+const SLACK: Duration = Duration::from_millis(50);
 /// By how much the shared clock can become blurred while a question is under way.
 const MORE_BLUR: Duration = Duration::from_millis(1);
 

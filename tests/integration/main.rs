@@ -17,6 +17,7 @@ mod migration;
 mod outcomes;
 mod private_postgres;
 mod processes;
+mod rate;
 mod reference;
 mod rooms;
 mod secrets;

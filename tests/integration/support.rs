@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each helper is for the tests of a room, whichever of them are there")]
 
+mod arrivals;
 mod database;
 mod log;
 mod merchant;
@@ -11,6 +12,7 @@ mod shop;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use arrivals::{most_in_a_second, rate};
 pub(crate) use database::TestDatabase;
 #[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
 pub(crate) use log::{Endpoints, events};
