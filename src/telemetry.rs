@@ -2,15 +2,19 @@
 //!
 //! Logs go to standard error; standard output carries results alone.
 
+mod flood;
+
 use std::io::IsTerminal as _;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{Log, LogFormat};
+use flood::Floodgate;
+pub use flood::LeftOut;
 
 /// Logs or counters could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +35,12 @@ pub enum Error {
     Counters(#[from] metrics_exporter_prometheus::BuildError),
 }
 
-/// Sends logs from here on to `writer`, which leads to standard error.
+/// Sends logs from here on to `writer`, which leads to standard error. Whoever drops what it returns has what was left
+/// out until then said.
 pub fn start_logs(
     settings: &Log,
     writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
-) -> Result<(), Error> {
+) -> Result<LeftOut, Error> {
     let filter = filter(&settings.level)?;
     let terminal = std::io::stderr().is_terminal();
     let pretty = match settings.format {
@@ -44,14 +49,17 @@ pub fn start_logs(
         LogFormat::Pretty => true,
     };
     let registry = tracing_subscriber::registry().with(filter);
+    let floodgate = Floodgate::default();
+    let left_out = floodgate.left_out();
     if pretty {
         let colours = terminal && !no_color();
-        registry.with(tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours)).try_init()?;
+        let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+        registry.with(layer.with_filter(floodgate)).try_init()?;
     } else {
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer);
-        registry.with(layer).try_init()?;
+        registry.with(layer.with_filter(floodgate)).try_init()?;
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// A bare level speaks of this program; the libraries under it say what goes wrong and no more, unless the filter names them.

@@ -19,7 +19,7 @@ const SLACK: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
     let config = wiring::configuration(file)?;
-    telemetry::start_logs(&config.log, std::io::stderr)?;
+    let _left_out = telemetry::start_logs(&config.log, std::io::stderr)?;
     let counters = telemetry::start_counters()?;
     let wired = wiring::wire(config)?;
     let config = wired.config;

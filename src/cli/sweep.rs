@@ -40,7 +40,7 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: L
     let config = wiring::configuration(file)?;
     let bar = Bar::on_terminal();
     let lines = bar.clone();
-    telemetry::start_logs(&config.log, move || lines.writer())?;
+    let _left_out = telemetry::start_logs(&config.log, move || lines.writer())?;
     let wired = wiring::wire(config)?;
     // A plain connection first: it tells at once and in full why there is none.
     let schema = wired.ledger.schema().await?;

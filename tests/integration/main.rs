@@ -13,6 +13,7 @@ mod daemon;
 mod demo;
 mod holding;
 mod ledger;
+mod log;
 mod migration;
 mod outcomes;
 mod private_postgres;
