@@ -52,12 +52,12 @@ pub struct ActingBrake {
 }
 
 impl Ledger {
-    /// Notes that a brake acts. True where it did not before, so that it is said once.
+    /// Notes that a brake acts; a sentence longer than 1,000 characters is cut. True where it did not before, so that it is said once.
     pub async fn apply_brake(&self, brake: Brake, sentence: &str) -> Result<bool, Error> {
         let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.apply_brake */
                WITH before AS (SELECT FROM geft_sweeper.brakes WHERE name = $1 AND instance = $2)
-               INSERT INTO geft_sweeper.brakes AS known (name, instance, sentence) VALUES ($1, $2, $3)
+               INSERT INTO geft_sweeper.brakes AS known (name, instance, sentence) VALUES ($1, $2, left($3, 1000))
                ON CONFLICT (name, instance) DO UPDATE SET sentence = excluded.sentence
                RETURNING NOT EXISTS (SELECT FROM before) AS "new!""#,
             brake.as_str(),

@@ -119,11 +119,11 @@ impl Ledger {
         Ok(id)
     }
 
-    /// Closes a sweep. A row that somebody closed as interrupted meanwhile tells the truth again.
+    /// Closes a sweep. The error may hold words of the database's, so it is cut to 1,000 characters. A row that somebody closed as interrupted meanwhile tells the truth again.
     pub async fn close_sweep(&self, id: Uuid, status: Status, error: Option<&str>) -> Result<Sweep, Error> {
         let statement = sqlx::query!(
             "/* geft-sweeper ledger.close_sweep */
-             UPDATE geft_sweeper.sweeps SET status = $2, error = $3, finished_at = clock_timestamp() WHERE id = $1",
+             UPDATE geft_sweeper.sweeps SET status = $2, error = left($3, 1000), finished_at = clock_timestamp() WHERE id = $1",
             id,
             status.as_str(),
             error,

@@ -348,30 +348,3 @@ async fn commits_are_durable_whatever_the_roles_default_is() {
     drop(beside);
     database.close().await;
 }
-
-#[tokio::test]
-async fn the_shared_rate_hands_out_each_moment_once() {
-    let database = TestDatabase::new().await;
-    let (one, other) = (ledger(database.url()), ledger(database.url()));
-    let (span, ahead) = (Duration::from_secs(1), Duration::from_millis(800));
-    let first = one.reserve_slots(span, ahead).await.unwrap();
-    assert!(first.reserved && first.first.abs_diff(first.clock) < Duration::from_millis(100), "{first:?}");
-    let refused = other.reserve_slots(span, ahead).await.unwrap();
-    assert!(!refused.reserved && refused.first.abs_diff(first.first + span) < Duration::from_millis(1), "{refused:?}");
-    let second = other.reserve_slots(span, span).await.unwrap();
-    assert!(second.reserved && second.first.abs_diff(first.first + span) < Duration::from_millis(1), "{second:?}");
-    database.close().await;
-}
-
-#[tokio::test]
-async fn a_moment_that_a_clock_set_back_left_far_ahead_stops_nobody() {
-    let database = TestDatabase::new().await;
-    let ledger = ledger(database.url());
-    let hours_ahead = "UPDATE geft_sweeper.request_slots SET next_slot = clock_timestamp() + interval '5 hours'";
-    sqlx::query(hours_ahead).execute(database.pool()).await.unwrap();
-    let (span, ahead) = (Duration::from_millis(100), Duration::from_millis(375));
-    let slots = ledger.reserve_slots(span, ahead).await.unwrap();
-    let off = slots.first.saturating_sub(slots.clock);
-    assert!(slots.reserved && off <= ahead && off > Duration::from_millis(200), "{slots:?}");
-    database.close().await;
-}

@@ -7,6 +7,7 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
+mod bounds;
 mod check;
 mod commands;
 mod daemon;

@@ -1,8 +1,14 @@
 //! The rate limit of all processes together, as the provider sees it: over any second never more than the limit and one.
+//! And what it rests on: each moment is handed out once.
 
+use std::time::Duration;
+
+use geft_sweeper::config;
+use geft_sweeper::database::Database;
+use geft_sweeper::ledger::{Instance, Ledger};
 use geft_sweeper::sandbox::{Endpoint, Moment};
 
-use crate::support::{Shop, most_in_a_second, rate};
+use crate::support::{Shop, TestDatabase, most_in_a_second, rate};
 
 /// Lets so many processes, each with more to send than it may, work off a backlog together, and gives the arrivals.
 async fn arrivals(processes: u64, limit: u32, sessions: usize) -> Vec<u64> {
@@ -54,4 +60,42 @@ async fn two_processes_never_send_more_than_the_limit_and_one_together() {
 async fn four_processes_never_send_more_than_the_limit_and_one_together() {
     assert_within(4, 40, 160).await;
     assert_within(4, 200, 500).await;
+}
+
+/// The ledger as another process would see it.
+fn ledger(url: &str) -> Ledger {
+    let settings = config::Database {
+        url: url.into(),
+        max_connections: 2,
+        auto_migrate: true,
+        statement_timeout: Duration::from_secs(30),
+    };
+    Ledger::new(Database::new(&settings, "test").unwrap(), Instance::new("test"))
+}
+
+#[tokio::test]
+async fn the_shared_rate_hands_out_each_moment_once() {
+    let database = TestDatabase::new().await;
+    let (one, other) = (ledger(database.url()), ledger(database.url()));
+    let (span, ahead) = (Duration::from_secs(1), Duration::from_millis(800));
+    let first = one.reserve_slots(span, ahead).await.unwrap();
+    assert!(first.reserved && first.first.abs_diff(first.clock) < Duration::from_millis(100), "{first:?}");
+    let refused = other.reserve_slots(span, ahead).await.unwrap();
+    assert!(!refused.reserved && refused.first.abs_diff(first.first + span) < Duration::from_millis(1), "{refused:?}");
+    let second = other.reserve_slots(span, span).await.unwrap();
+    assert!(second.reserved && second.first.abs_diff(first.first + span) < Duration::from_millis(1), "{second:?}");
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_moment_that_a_clock_set_back_left_far_ahead_stops_nobody() {
+    let database = TestDatabase::new().await;
+    let ledger = ledger(database.url());
+    let hours_ahead = "UPDATE geft_sweeper.request_slots SET next_slot = clock_timestamp() + interval '5 hours'";
+    sqlx::query(hours_ahead).execute(database.pool()).await.unwrap();
+    let (span, ahead) = (Duration::from_millis(100), Duration::from_millis(375));
+    let slots = ledger.reserve_slots(span, ahead).await.unwrap();
+    let off = slots.first.saturating_sub(slots.clock);
+    assert!(slots.reserved && off <= ahead && off > Duration::from_millis(200), "{slots:?}");
+    database.close().await;
 }
