@@ -2,6 +2,7 @@
 //!
 //! Standard output carries results alone; errors go to standard error, each as one sentence.
 
+mod allow;
 mod check;
 mod demo;
 mod migrate;
@@ -70,6 +71,9 @@ enum Command {
     /// Failed sessions become pending with a fresh budget
     #[command(after_help = requeue::EXAMPLES)]
     Requeue(requeue::Arguments),
+    /// Releases sessions past the limit on how many are taken on within ten minutes
+    #[command(after_help = allow::EXAMPLES)]
+    Allow(allow::Arguments),
     /// A local GEFT API for trying things out, with faults that can be set
     Sandbox(Box<sandbox::SandboxArgs>),
     /// The main job on a private PostgreSQL and the sandbox; leaves nothing behind
@@ -149,6 +153,7 @@ async fn run(command: Command, file: Option<&Path>, lifecycle: Lifecycle) -> any
         Command::Check(arguments) => check::run(file, &arguments).await,
         Command::Status(arguments) => status::run(file, &arguments).await,
         Command::Requeue(arguments) => requeue::run(file, &arguments).await,
+        Command::Allow(arguments) => allow::run(file, &arguments).await,
         Command::Sandbox(arguments) => sandbox::run(*arguments, lifecycle.stop).await.map(|()| Verdict::Good),
         Command::Demo(arguments) => demo::run(arguments, lifecycle).await,
     }

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod census;
+mod count;
 mod error;
 mod identifier;
 mod inspect;
@@ -50,6 +51,8 @@ pub struct Page {
     pub candidates: Vec<Candidate>,
     /// Rows that could not be used; they come again in every sweep.
     pub skipped: Vec<Skipped>,
+    /// Whether the cursor is at its end: fewer rows came than were asked for.
+    pub is_last: bool,
 }
 
 /// A row that could not be used.
@@ -59,6 +62,14 @@ pub struct Skipped {
     pub key: Option<String>,
     /// Why it could not be used, as the end of a sentence.
     pub why: &'static str,
+}
+
+impl Page {
+    /// What the cursor gives at its end.
+    #[must_use]
+    pub fn end() -> Self {
+        Self { is_last: true, ..Self::default() }
+    }
 }
 
 impl Source {
@@ -114,10 +125,7 @@ impl Source {
         not_known: Option<&str>,
         since: Option<DateTime<Utc>>,
     ) -> Result<(), Error> {
-        let found = match &self.reading {
-            Reading::Table(table) => read::spellings(table, connection).await?,
-            Reading::Query(_) => None,
-        };
+        let found = self.spellings(connection).await?;
         let select = self.discovery(found.as_ref(), not_known, since);
         read::declare(connection, &select).await.map_err(Error::when("open the cursor over the source"))
     }
@@ -125,6 +133,22 @@ impl Source {
     /// The next rows under the cursor that [`open`](Self::open) opened in the same transaction; none at its end.
     pub async fn next_page(&self, connection: &mut PgConnection, rows: u32) -> Result<Option<Page>, Error> {
         read::fetch(connection, rows).await.map_err(Error::when("read the next rows of the source"))
+    }
+
+    /// How many different sessions [`open`](Self::open) finds with the same arguments, rows that cannot be used left out;
+    /// `enough` at the most, and no more rows are read than it takes to tell.
+    pub async fn count(
+        &self,
+        connection: &mut PgConnection,
+        not_known: Option<&str>,
+        since: Option<DateTime<Utc>>,
+        enough: u64,
+    ) -> Result<u64, Error> {
+        let found = self.spellings(connection).await?;
+        let select = self.discovery(found.as_ref(), not_known, since);
+        count::sessions(&select, enough, connection)
+            .await
+            .map_err(Error::when("count the sessions that the source names"))
     }
 
     /// Which of these keys the source still names, by status and age; never by lookback or date of change.
@@ -145,10 +169,7 @@ impl Source {
 
     /// Whether indexes serve the two statements that run all the time, and which would.
     pub async fn plans(&self, connection: &mut PgConnection) -> Result<Plans, Error> {
-        let found = match &self.reading {
-            Reading::Table(table) => read::spellings(table, connection).await?,
-            Reading::Query(_) => None,
-        };
+        let found = self.spellings(connection).await?;
         // A query may well read a small table of its own from end to end: there the natural plan counts.
         let strict = matches!(self.reading, Reading::Table(_));
         let select = self.discovery(found.as_ref(), None, None);
@@ -178,6 +199,13 @@ impl Source {
     #[must_use]
     pub fn tracks_changes(&self) -> bool {
         matches!(&self.reading, Reading::Table(table) if table.updated_at.is_some())
+    }
+
+    async fn spellings(&self, connection: &mut PgConnection) -> Result<Option<statement::Found>, Error> {
+        match &self.reading {
+            Reading::Table(table) => read::spellings(table, connection).await,
+            Reading::Query(_) => Ok(None),
+        }
     }
 
     fn discovery(

@@ -4,6 +4,7 @@
 //! sleep in memory.
 
 mod attempt;
+mod blast_radius;
 mod brakes;
 mod discovery;
 mod progress;
@@ -90,6 +91,7 @@ struct Shared {
     settings: config::Source,
     lease: Duration,
     per_second: Option<f64>,
+    max_discovered: u64,
     database: Database,
     ledger: Ledger,
     client: Client,
@@ -123,6 +125,7 @@ impl Sweeper {
             settings: config.source.clone(),
             lease: config.retry.lease,
             per_second: config.api.max_requests_per_second,
+            max_discovered: config.brakes.max_discovered,
             database,
             ledger,
             client,
@@ -166,12 +169,16 @@ impl Sweeper {
         let id = shared.ledger.open_sweep(trigger).await?;
         *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
         tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
+        let mut braked = None;
         let worked = async {
-            shared.discover(id, trigger).await?;
+            // Boxed, so that the rest of the sweep does not carry it along.
+            braked = Box::pin(shared.discover(id, trigger)).await?;
+            // What was taken on before goes on all the same.
             self.work_until_done(far(Instant::now(), wait)).await
         }
         .await;
         let cut_short = match &worked {
+            Ok(_) if braked.is_some() => braked,
             Ok(End::Stopped) => Some("asked to stop".to_owned()),
             Ok(End::Held(held)) if held.why != Why::RetryAfter => Some(held.why.sentence().to_owned()),
             Ok(End::Held(_) | End::Idle) => {

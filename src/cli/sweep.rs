@@ -117,11 +117,14 @@ async fn dry_run(
     let stop = lifecycle.stop;
     let sweeper = Sweeper::new(&wired.config, wired.database, wired.ledger, stop.clone())?;
     let mut found = Found::begin(json)?;
-    tokio::select! {
+    let braked = tokio::select! {
         done = sweeper.dry_run(schema_there, &mut found) => done.map_err(wiring::by_fault)?,
         () = stop.cancelled() => return Ok(Verdict::Bad),
-    }
+    };
     found.end()?;
+    if let Some(sentence) = braked {
+        writeln!(std::io::stderr().lock(), "geft-sweeper: a sweep would be held back: {sentence}").ok();
+    }
     Ok(Verdict::Good)
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Error, Ledger};
+use super::{Error, Intake, Ledger, intakes};
 use crate::session::Candidate;
 
 /// A condition for the source's statement, true for a session that is not taken on. `{session_id}` stands for the
@@ -41,14 +41,32 @@ impl Ledger {
         Ok(row.locked.then_some(row.now))
     }
 
-    /// Takes candidates on and tells how many were new. They must be distinct and ordered by id, so that two
-    /// processes cannot wait for each other.
-    pub async fn take_on(&self, sweep: Uuid, candidates: &[Candidate]) -> Result<u64, Error> {
+    /// Takes candidates on, all that are new or none: with them no more than `most` sessions may have been taken on within
+    /// ten minutes, what is released apart. They must be distinct and ordered by id, so that two processes cannot wait for
+    /// each other.
+    pub async fn take_on(&self, sweep: Uuid, candidates: &[Candidate], most: u64) -> Result<Intake, Error> {
+        let taking = async {
+            let mut transaction = self.database.pool().begin().await?;
+            intakes::lock(&mut transaction).await?;
+            let sessions = Self::insert(&mut transaction, sweep, candidates).await?;
+            let intake = intakes::record(&mut transaction, sweep, sessions, most).await?;
+            if intake == Intake::Refused {
+                transaction.rollback().await?;
+            } else {
+                transaction.commit().await?;
+            }
+            Ok(intake)
+        };
+        self.run("taking sessions on", taking).await
+    }
+
+    /// Inserts those that are new, and tells how many that were.
+    async fn insert(transaction: &mut PgConnection, sweep: Uuid, candidates: &[Candidate]) -> Result<u64, sqlx::Error> {
         let mut columns = Columns::default();
         for candidate in candidates {
             columns.push(candidate);
         }
-        let statement = sqlx::query!(
+        let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.take_on */
                WITH taken AS (
                    INSERT INTO geft_sweeper.cancellations AS known
@@ -72,10 +90,9 @@ impl Ledger {
             &columns.statuses as &[Option<String>],
             &columns.created as &[Option<DateTime<Utc>>],
             sweep,
-        )
-        .fetch_one(self.database.pool());
-        let taken = self.run("taking sessions on", statement).await?;
-        Ok(u64::try_from(taken.count).unwrap_or_default())
+        );
+        let taken = statement.fetch_one(transaction).await?;
+        Ok(u64::try_from(taken).unwrap_or_default())
     }
 
     /// Adds to the sweep's count of source rows that could not be used.

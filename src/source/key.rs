@@ -33,16 +33,9 @@ impl Key {
         format!("left({}::text, {})", self.column, LONGEST + 1)
     }
 
-    /// The id as a uuid; NULL where a text is none in the usual spelling. (Postgres 15 has no `pg_input_is_valid`.)
+    /// The id as a uuid; NULL where a text is none.
     pub(super) fn uuid(&self) -> String {
-        if self.is_uuid {
-            return self.column.clone();
-        }
-        let trimmed = format!("btrim({}::text, E' \\t\\n\\r')", self.column);
-        format!(
-            "CASE WHEN {trimmed} ~* '^[0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}$' \
-             THEN {trimmed}::uuid END"
-        )
+        if self.is_uuid { self.column.clone() } else { uuid_of(&self.column) }
     }
 
     /// True where the column is one of the texts in the first parameter.
@@ -50,4 +43,16 @@ impl Key {
         let Self { column, type_name, equals_schema, .. } = self;
         format!("{column} OPERATOR({}.=) ANY ($1::text[]::{type_name}[])", quote(equals_schema))
     }
+}
+
+/// A text as a uuid, in each spelling that a session's id is read in; NULL where it is none. (Postgres 15 has no
+/// `pg_input_is_valid`.) A spelling that the server did not know would be new to it in every sweep.
+pub(super) fn uuid_of(text: &str) -> String {
+    let trimmed = format!("btrim({text}::text, E' \\t\\n\\r')");
+    let digit = "[0-9a-fA-F]";
+    let hyphenated = format!("{digit}{{8}}(-{digit}{{4}}){{3}}-{digit}{{12}}");
+    format!(
+        "CASE WHEN {trimmed} ~ '^({digit}{{32}}|{hyphenated}|[{{]{hyphenated}[}}]|urn:uuid:{hyphenated})$' \
+         THEN replace({trimmed}, 'urn:uuid:', '')::uuid END"
+    )
 }

@@ -43,11 +43,12 @@ pub(super) async fn declare(connection: &mut PgConnection, select: &str) -> Resu
 
 /// The next rows of the cursor; none at its end.
 pub(super) async fn fetch(connection: &mut PgConnection, rows: u32) -> Result<Option<Page>, sqlx::Error> {
+    let wanted = rows.max(1);
     let mut transaction = read_only(connection).await?;
-    let fetch = format!("/* geft-sweeper source.fetch */ FETCH {} FROM geft_sweeper_candidates", rows.max(1));
+    let fetch = format!("/* geft-sweeper source.fetch */ FETCH {wanted} FROM geft_sweeper_candidates");
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(fetch)).persistent(false).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(if rows.is_empty() { None } else { Some(page(rows)) })
+    Ok(if rows.is_empty() { None } else { Some(page(rows, wanted)) })
 }
 
 /// How the statuses are spelled in the table; none where that cannot be told beforehand.
@@ -79,7 +80,8 @@ pub(super) async fn spellings(table: &Table, connection: &mut PgConnection) -> R
 }
 
 /// Sorts rows into candidates, by id and each session once, and those that cannot be used.
-fn page(rows: Vec<Row>) -> Page {
+fn page(rows: Vec<Row>, wanted: u32) -> Page {
+    let is_last = u32::try_from(rows.len()).is_ok_and(|number| number < wanted);
     let mut candidates = BTreeMap::new();
     let mut skipped = Vec::new();
     for row in rows {
@@ -91,7 +93,7 @@ fn page(rows: Vec<Row>) -> Page {
             Err(unusable) => skipped.push(unusable),
         }
     }
-    Page { candidates: candidates.into_values().collect(), skipped }
+    Page { candidates: candidates.into_values().collect(), skipped, is_last }
 }
 
 fn candidate((key, reference_id, source_status, source_created_at, reason): Row) -> Result<Candidate, Skipped> {
@@ -124,23 +126,25 @@ mod tests {
     fn an_unusable_row_is_skipped_and_the_others_go_on() {
         let rows =
             vec![row(None, None), row(Some("none"), None), row(Some(ID), None), row(Some(&"7".repeat(201)), None)];
-        let page = page(rows);
+        let page = page(rows, 4);
         assert_eq!(page.candidates.len(), 1);
         assert_eq!(page.skipped.len(), 3);
+        assert!(!page.is_last, "as many rows as were asked for: there may be more");
         assert_eq!(page.skipped[0], Skipped { key: None, why: "it has no session id" });
     }
 
     #[test]
     fn a_key_cut_short_is_never_taken_for_an_id() {
         let padded = format!("{ID}{}", " ".repeat(LONGEST));
-        assert_eq!(page(vec![row(Some(&padded), None)]).candidates, []);
+        assert_eq!(page(vec![row(Some(&padded), None)], 1).candidates, []);
     }
 
     #[test]
     fn a_page_is_sorted_and_names_each_session_once_with_its_own_spelling() {
         let upper = format!(" {} ", ID.to_uppercase());
         let first = "00000000-0000-4000-8000-000000000000";
-        let page = page(vec![row(Some(&upper), Some("one")), row(Some(ID), Some("two")), row(Some(first), Some(" "))]);
+        let page =
+            page(vec![row(Some(&upper), Some("one")), row(Some(ID), Some("two")), row(Some(first), Some(" "))], 4);
         let said: Vec<_> = page.candidates.iter().map(|c| (c.source_key.as_str(), c.reason.as_str())).collect();
         assert_eq!(said, [(first, "unspecified"), (upper.as_str(), "one")]);
     }

@@ -30,16 +30,11 @@ pub(super) fn register() {
     }
 }
 
-#[allow(dead_code, reason = "until the first brake is built")]
 impl Shared {
     /// A brake acts. Said where this process did not know it, whoever saw the danger first.
     pub(super) async fn apply_brake(&self, brake: Brake, sentence: &str) -> Result<(), Error> {
         self.ledger.apply_brake(brake, sentence).await?;
-        let known = self.brakes.acting_locked().insert(brake.as_str(), sentence.to_owned());
-        if known.is_none() {
-            show(brake, true);
-            tracing::error!(event = "brake.applied", brake = brake.as_str(), "{sentence}");
-        }
+        self.note_brake(brake, Some(sentence));
         Ok(())
     }
 
@@ -49,10 +44,26 @@ impl Shared {
             return Ok(());
         }
         self.ledger.lift_brake(brake).await?;
-        self.brakes.acting_locked().remove(brake.as_str());
-        show(brake, false);
-        tracing::info!(event = "brake.lifted", brake = brake.as_str(), "a brake acts no more");
+        self.note_brake(brake, None);
         Ok(())
+    }
+
+    /// Notes what the database has of a brake: another process may have applied or lifted it. Said where it is news.
+    pub(super) fn note_brake(&self, brake: Brake, sentence: Option<&str>) {
+        let before = match sentence {
+            Some(sentence) => self.brakes.acting_locked().insert(brake.as_str(), sentence.to_owned()),
+            None => self.brakes.acting_locked().remove(brake.as_str()),
+        };
+        show(brake, sentence.is_some());
+        match sentence {
+            Some(sentence) if before.is_none() => {
+                tracing::error!(event = "brake.applied", brake = brake.as_str(), "{sentence}");
+            }
+            None if before.is_some() => {
+                tracing::info!(event = "brake.lifted", brake = brake.as_str(), "a brake acts no more");
+            }
+            _ => {}
+        }
     }
 }
 

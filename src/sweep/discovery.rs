@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
+use super::blast_radius::Weighed;
 use super::{Error, Phase, Shared, Sweeper, telling};
-use crate::ledger::{self, Trigger};
+use crate::ledger::{self, Brake, Intake, Trigger};
 use crate::session::Candidate;
 use crate::source::{self, Fate, Page, Source};
 
+const READING: &str = "reading the source";
 /// Rows read at a time.
 const PAGE: u32 = 1_000;
 /// Skipped rows named in the log of one sweep; the rest is only counted.
@@ -34,52 +36,96 @@ pub trait DryRun {
 }
 
 impl Shared {
-    /// Finds what is to be canceled and takes it on. Where another process does so just now, there is nothing to do.
-    pub(super) async fn discover(&self, sweep: Uuid, trigger: Trigger) -> Result<(), Error> {
+    /// Finds what is to be canceled and takes it on. Where another process does so just now, there is nothing to do. Gives
+    /// the sentence of the brake where there was too much to take on, and nothing was.
+    pub(super) async fn discover(&self, sweep: Uuid, trigger: Trigger) -> Result<Option<String>, Error> {
         self.progress.enter(Phase::Discovering);
         let done = self.discover_locked(sweep).await;
         self.progress.enter(Phase::Canceling);
-        done?;
+        let braked = done?;
         let due =
             self.census.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|taken| taken.elapsed() >= FULL_PASS);
         if trigger == Trigger::Command || due {
+            self.ledger.forget_intakes().await?;
             self.take_census(sweep).await?;
         }
-        Ok(())
+        Ok(braked)
     }
 
-    async fn discover_locked(&self, sweep: Uuid) -> Result<(), Error> {
-        let doing = "reading the source";
-        let mut transaction = self
-            .database
-            .pool()
-            .begin_with("BEGIN READ ONLY")
-            .await
-            .map_err(|error| self.database_failed(doing, error))?;
-        let Some(read_to) = self.ledger.try_lock_discovery(&mut transaction).await? else {
+    /// Locks: discovery, all processes together, in the transaction that reads.
+    async fn discover_locked(&self, sweep: Uuid) -> Result<Option<String>, Error> {
+        let mut transaction = self.begin_reading().await?;
+        let locked = self.ledger.try_lock_discovery(&mut transaction).await?;
+        let standing = self.ledger.discovery_standing(&mut transaction).await?;
+        self.note_brake(Brake::BlastRadius, standing.braked.as_deref());
+        let Some(read_to) = locked else {
             tracing::debug!(event = "discovery.elsewhere", "another process discovers just now");
-            return Ok(());
+            return Ok(None);
         };
         let source = self.inspect(&mut transaction).await?;
         let since = self.changes_since(&source).await?;
         self.limited(source.open(&mut transaction, Some(ledger::NOT_TAKEN_ON), since)).await?;
-        let mut skipped = Vec::new();
-        let mut number = 0;
-        while let Some(page) = self.limited(source.next_page(&mut transaction, PAGE)).await? {
-            self.take_on(sweep, &page).await?;
-            number += page.skipped.len();
-            skipped.extend(page.skipped);
-            skipped.truncate(SKIPPED_NAMED);
-            if self.stop.is_cancelled() {
-                return Ok(());
+        let first = self.limited(source.next_page(&mut transaction, PAGE)).await?.unwrap_or_else(Page::end);
+        let whole = first.is_last.then(|| number(first.candidates.len()));
+        let most = match self.weigh(&mut transaction, &source, since, Some(&standing), whole).await? {
+            Weighed::Within { most } => most,
+            Weighed::Beyond(sentence) => {
+                self.apply_brake(Brake::BlastRadius, &sentence).await?;
+                return Ok(Some(sentence));
             }
-        }
-        transaction.commit().await.map_err(|error| self.database_failed(doing, error))?;
-        telling::skipped(number, &skipped);
-        if source.tracks_changes() {
+        };
+        self.lift_brake(Brake::BlastRadius).await?;
+        let to_its_end = self.take_all_on(sweep, most, &source, first, &mut transaction).await?;
+        transaction.commit().await.map_err(|error| self.database_failed(READING, error))?;
+        if to_its_end && source.tracks_changes() {
             self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// One snapshot for all that is read: what is counted is what the pages then have.
+    async fn begin_reading(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let begin = self.database.pool().begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        begin.await.map_err(|error| self.database_failed(READING, error))
+    }
+
+    /// Takes page after page on, from the first. False where that ended before the last.
+    async fn take_all_on(
+        &self,
+        sweep: Uuid,
+        most: u64,
+        source: &Source,
+        first: Page,
+        transaction: &mut PgConnection,
+    ) -> Result<bool, Error> {
+        let mut skipped = Vec::new();
+        let (mut skipped_rows, mut released) = (0, 0);
+        let mut page = first;
+        let to_its_end = loop {
+            match self.take_on(sweep, most, &page).await? {
+                Intake::Taken { released: past_the_limit, .. } => released += past_the_limit,
+                Intake::Refused => {
+                    tracing::info!(
+                        event = "discovery.overtaken",
+                        "the limit was reached after the sessions were counted; the next sweep counts anew"
+                    );
+                    break false;
+                }
+            }
+            skipped_rows += page.skipped.len();
+            skipped.extend(page.skipped);
+            skipped.truncate(SKIPPED_NAMED);
+            if page.is_last {
+                break true;
+            }
+            if self.stop.is_cancelled() {
+                break false;
+            }
+            page = self.limited(source.next_page(transaction, PAGE)).await?.unwrap_or_else(Page::end);
+        };
+        telling::skipped(skipped_rows, &skipped);
+        telling::released(sweep, released);
+        Ok(to_its_end)
     }
 
     /// From when on changes are to be read; none where everything within the lookback is.
@@ -92,16 +138,18 @@ impl Shared {
         Ok(recent.map(|progress| progress.changes_read_to - OVERLAP))
     }
 
-    async fn take_on(&self, sweep: Uuid, page: &Page) -> Result<(), Error> {
+    async fn take_on(&self, sweep: Uuid, most: u64, page: &Page) -> Result<Intake, Error> {
+        let mut intake = Intake::Taken { sessions: 0, released: 0 };
         if !page.candidates.is_empty() {
-            let taken = self.ledger.take_on(sweep, &page.candidates).await?;
-            self.progress.count_discovered(taken);
+            intake = self.ledger.take_on(sweep, &page.candidates, most).await?;
+            if let Intake::Taken { sessions, .. } = intake {
+                self.progress.count_discovered(sessions);
+            }
         }
         if !page.skipped.is_empty() {
-            let number = u64::try_from(page.skipped.len()).unwrap_or(u64::MAX);
-            self.ledger.count_skipped(sweep, number).await?;
+            self.ledger.count_skipped(sweep, number(page.skipped.len())).await?;
         }
-        Ok(())
+        Ok(intake)
     }
 
     /// Counts the statuses that nobody mapped and the rows dated in the future: they are left alone, and said so.
@@ -152,10 +200,9 @@ impl Shared {
 
     /// Waits for the source no longer than a server that is there can take.
     pub(super) async fn limited<T>(&self, reading: impl Future<Output = Result<T, source::Error>>) -> Result<T, Error> {
-        let doing = "reading the source";
         match tokio::time::timeout(self.database.patience(), reading).await {
             Ok(done) => Ok(done?),
-            Err(_) => Err(self.database_failed(doing, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+            Err(_) => Err(self.database_failed(READING, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
         }
     }
 
@@ -166,22 +213,26 @@ impl Shared {
 }
 
 impl Sweeper {
-    /// Tells what a sweep would cancel now, and changes nothing. `schema_there`: whether the ledger can be asked what
-    /// has been dealt with.
-    pub async fn dry_run(&self, schema_there: bool, found: &mut impl DryRun) -> Result<(), Error> {
+    /// Tells what a sweep would cancel now, and changes nothing; gives the sentence of the brake where it would take on too
+    /// much, and so nothing. `schema_there`: whether the ledger can be asked what has been dealt with.
+    pub async fn dry_run(&self, schema_there: bool, found: &mut impl DryRun) -> Result<Option<String>, Error> {
         let shared = &self.shared;
-        let mut transaction = shared
-            .database
-            .pool()
-            .begin_with("BEGIN READ ONLY")
-            .await
-            .map_err(|error| shared.database_failed("reading the source", error))?;
+        let mut transaction = shared.begin_reading().await?;
+        let standing =
+            if schema_there { Some(shared.ledger.discovery_standing(&mut transaction).await?) } else { None };
         let source = shared.inspect(&mut transaction).await?;
         source.open(&mut transaction, schema_there.then_some(ledger::DUE_OR_NOT_TAKEN_ON), None).await?;
         while let Some(page) = source.next_page(&mut transaction, PAGE).await? {
-            let skipped = u64::try_from(page.skipped.len()).unwrap_or(u64::MAX);
+            let skipped = number(page.skipped.len());
             found.candidates(&page.candidates).and_then(|()| found.skipped(skipped)).map_err(Error::Output)?;
         }
-        Ok(())
+        Ok(match shared.weigh(&mut transaction, &source, None, standing.as_ref(), None).await? {
+            Weighed::Within { .. } => None,
+            Weighed::Beyond(sentence) => Some(sentence),
+        })
     }
+}
+
+fn number(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -2,6 +2,8 @@
 //!
 //! It decides nothing. Every text in it was cleaned and freed of secrets in `geft`.
 
+use uuid::Uuid;
+
 use crate::ledger::{AttemptResult, Error, Settled, Sweep};
 use crate::outcome::{Attempt, Disposition, Outcome, Said};
 use crate::session::{Claim, State};
@@ -139,6 +141,13 @@ pub(super) fn skipped(rows: usize, examples: &[Skipped]) {
     let keys: Vec<&str> = examples.iter().map(|row| row.key.as_deref().unwrap_or("NULL")).collect();
     let why = examples.first().map(|row| row.why);
     tracing::warn!(event = "source.rows_skipped", rows, ?keys, why, "source rows cannot be used and are passed over");
+}
+
+/// Sessions taken on past the limit, because somebody released them.
+pub(super) fn released(sweep: Uuid, sessions: u64) {
+    if sessions > 0 {
+        tracing::warn!(event = "brake.allowed", sweep_id = %sweep, sessions, "sessions that were released past the limit are taken on");
+    }
 }
 
 /// Sessions of a process that is gone: each has its `interrupted` row.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use geft_sweeper::config;
 use geft_sweeper::database::Database;
-use geft_sweeper::ledger::{AttemptResult, Instance, Ledger, RequeueSelection, Schema, Settled, Trigger};
+use geft_sweeper::ledger::{AttemptResult, Instance, Intake, Ledger, RequeueSelection, Schema, Settled, Trigger};
 use geft_sweeper::outcome::{Attempt, Disposition, Outcome, Said};
 use geft_sweeper::session::{Candidate, Claim, Reason, State};
 use sqlx::PgPool;
@@ -16,6 +16,8 @@ use uuid::Uuid;
 use crate::support::TestDatabase;
 
 const LEASE: Duration = Duration::from_mins(1);
+/// Nothing here comes near the limit.
+const MOST: u64 = 10_000;
 
 fn settings(url: &str) -> config::Database {
     config::Database {
@@ -50,7 +52,8 @@ async fn take_on(ledger: &Ledger, number: usize) -> (Uuid, Vec<Uuid>) {
     let mut ids: Vec<Uuid> = (0..number).map(|_| Uuid::new_v4()).collect();
     ids.sort_unstable();
     let candidates: Vec<Candidate> = ids.iter().copied().map(candidate).collect();
-    assert_eq!(ledger.take_on(sweep, &candidates).await.unwrap(), u64::try_from(number).unwrap());
+    let intake = Intake::Taken { sessions: u64::try_from(number).unwrap(), released: 0 };
+    assert_eq!(ledger.take_on(sweep, &candidates, MOST).await.unwrap(), intake);
     (sweep, ids)
 }
 
@@ -260,7 +263,8 @@ async fn a_withdrawn_session_that_is_named_again_is_taken_on_again_and_a_known_o
         .unwrap();
     assert_eq!(state(database.pool(), ids[0]).await, ("withdrawn".to_owned(), 0), "no attempt was made");
     let candidates: Vec<Candidate> = ids.iter().copied().map(candidate).collect();
-    assert_eq!(ledger.take_on(sweep, &candidates).await.unwrap(), 1);
+    let intake = Intake::Taken { sessions: 1, released: 0 };
+    assert_eq!(ledger.take_on(sweep, &candidates, MOST).await.unwrap(), intake);
     assert_eq!(state(database.pool(), ids[0]).await.0, "pending");
     assert_eq!(state(database.pool(), ids[1]).await.0, "in_flight", "what another process holds is left alone");
     database.close().await;

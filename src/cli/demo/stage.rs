@@ -48,7 +48,7 @@ impl Stage {
         sandbox.seed(sessions.iter().filter_map(|session| session.at_provider.clone()).collect())?;
         fill(postgres, sessions).await.context("the demo's own database could not be filled")?;
         let file = postgres.folder().join("geft-sweeper.toml");
-        tokio::fs::write(&file, text(&postgres.url(DATABASE), &sandbox.base_url()))
+        tokio::fs::write(&file, text(&postgres.url(DATABASE), &sandbox.base_url(), sessions.len()))
             .await
             .with_context(|| format!("{} could not be written", file.display()))?;
         Ok(Self { sandbox, folder: postgres.folder().to_owned(), file })
@@ -83,7 +83,7 @@ async fn fill(postgres: &PrivatePostgres, sessions: &[Session]) -> sqlx::Result<
 }
 
 /// The configuration file. Neither address can hold a quotation mark: both are URLs.
-fn text(database_url: &str, base_url: &str) -> String {
+fn text(database_url: &str, base_url: &str, sessions: usize) -> String {
     format!(
         r#"# What `geft-sweeper demo` runs with. Yours looks the same, with your addresses and credentials in it;
 # what is left out here has its default.
@@ -111,6 +111,9 @@ sweep = "*/10 * * * * *"     # every ten seconds
 initial_interval = "500ms"   # as short as it makes sense in a demo
 max_interval = "2s"
 lease = "30s"
+
+[brakes]
+max_discovered = {sessions}       # all that there are
 "#
     )
 }
@@ -152,7 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("geft-sweeper.toml");
         let url = "postgres://sweeper@%2Ftmp%2Fgeft-sweeper-AbC123:5432/shop?sslmode=disable";
-        std::fs::write(&file, text(url, "http://127.0.0.1:8099")).unwrap();
+        std::fs::write(&file, text(url, "http://127.0.0.1:8099", 2_000)).unwrap();
         let config = read(&file).unwrap();
         assert_eq!(config.retry.initial_interval, Duration::from_millis(500));
     }

@@ -5,16 +5,17 @@ use geft_sweeper::sandbox::{EndpointFaults, Fault, Faults};
 use super::{MINUTE, SECRET, Shop, geft_sweeper};
 use crate::support::Program;
 
-const COMMANDS: [&str; 8] = ["run", "sweep", "migrate", "check", "status", "requeue", "sandbox", "demo"];
+const COMMANDS: [&str; 9] = ["run", "sweep", "migrate", "check", "status", "requeue", "allow", "sandbox", "demo"];
 
 /// The commands that need a configuration, with arguments that are right.
-const CONFIGURED: [&[&str]; 6] = [
+const CONFIGURED: [&[&str]; 7] = [
     &["run"],
     &["sweep"],
     &["sweep", "--dry-run"],
     &["migrate"],
     &["status"],
     &["requeue", "--session", "7d444840-9dc0-41d1-b245-5ffdce74fad1"],
+    &["allow", "5", "--actor", "jane"],
 ];
 
 #[tokio::test]
@@ -33,7 +34,7 @@ async fn the_help_of_every_command_has_an_example() {
 async fn a_wrong_command_line_is_one_sentence_and_status_2() {
     let folder = tempfile::tempdir().unwrap();
     let session = "7d444840-9dc0-41d1-b245-5ffdce74fad1";
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 16] = [
         (&["sweeep"], &["'sweeep'", "'sweep'"]),
         (&["sweep", "--dryrun"], &["'--dryrun'", "'--dry-run'"]),
         (&["status", "now"], &["'now'"]),
@@ -44,6 +45,11 @@ async fn a_wrong_command_line_is_one_sentence_and_status_2() {
         (&["requeue", "--session", session, "--outcome", "rejected"], &["--session", "--outcome"]),
         (&["requeue", "--outcome", "rejected"], &["--since"]),
         (&["requeue", "--outcome", "rejected", "--since", "noon"], &["'noon'", "2026-11-01T00:00:00Z", "2h"]),
+        (&["allow", "--actor", "jane"], &["<N>"]),
+        (&["allow", "5"], &["--actor <NAME>"]),
+        (&["allow", "5", "--actor", " "], &["'--actor <NAME>'", "responsibility"]),
+        (&["allow", "0", "--actor", "jane"], &["'0'", "1..=1000000000"]),
+        (&["allow", "5", "--actor", "jane", "--for", "8d"], &["'8d'", "7d", "brakes.max_discovered"]),
         (&["sandbox", "--spelling", "Cancled"], &["'Cancled'", "Canceled", "Cancelled"]),
     ];
     for (arguments, says) in cases {
