@@ -48,8 +48,8 @@ impl Key {
 /// A text as a uuid, in each spelling that a session's id is read in; NULL where it is none. (Postgres 15 has no
 /// `pg_input_is_valid`.) A spelling that the server did not know would be new to it in every sweep.
 pub(super) fn uuid_of(text: &str) -> String {
-    let trimmed = format!("btrim({text}::text, E' \\t\\n\\r')");
-    let digit = "[0-9a-fA-F]";
+    let trimmed = format!("lower(btrim({text}::text, E' \\t\\n\\r'))");
+    let digit = "[0-9a-f]";
     let hyphenated = format!("{digit}{{8}}(-{digit}{{4}}){{3}}-{digit}{{12}}");
     format!(
         "CASE WHEN {trimmed} ~ '^({digit}{{32}}|{hyphenated}|[{{]{hyphenated}[}}]|urn:uuid:{hyphenated})$' \

@@ -29,13 +29,13 @@ fn settings(url: &str) -> config::Database {
 }
 
 /// The ledger as another process would see it.
-fn ledger(url: &str) -> Ledger {
+pub(crate) fn ledger(url: &str) -> Ledger {
     let instance = Instance::new("test");
     let database = Database::new(&settings(url), &instance.application_name()).unwrap();
     Ledger::new(database, instance)
 }
 
-fn candidate(id: Uuid) -> Candidate {
+pub(crate) fn candidate(id: Uuid) -> Candidate {
     Candidate {
         session_id: id.into(),
         source_key: id.to_string(),

@@ -8,6 +8,7 @@
 )]
 
 mod bounds;
+mod blast_radius;
 mod check;
 mod commands;
 mod daemon;

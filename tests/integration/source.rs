@@ -1,5 +1,6 @@
 //! The merchant's table as it may be found in the wild: types, names, zones, rights and indexes.
 
+mod count;
 mod discovery;
 mod faults;
 mod indexes;

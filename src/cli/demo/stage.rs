@@ -158,5 +158,6 @@ mod tests {
         std::fs::write(&file, text(url, "http://127.0.0.1:8099", 2_000)).unwrap();
         let config = read(&file).unwrap();
         assert_eq!(config.retry.initial_interval, Duration::from_millis(500));
+        assert_eq!(config.brakes.max_discovered, 2_000, "all are taken on at once");
     }
 }

@@ -34,6 +34,13 @@ impl PaymentSessions {
         sqlx::query(insert).bind(id).bind(status).bind(age.as_secs_f64()).execute(&self.pool).await.unwrap();
     }
 
+    /// Adds many sessions, new ones or known before, in one statement.
+    pub(crate) async fn add_all(&self, ids: &[Uuid], status: &str, age: Duration) {
+        let insert = "INSERT INTO payment_sessions
+            SELECT id, 'order-' || id::text, $2, clock_timestamp() - make_interval(secs => $3) FROM unnest($1::uuid[]) AS id";
+        sqlx::query(insert).bind(ids).bind(status).bind(age.as_secs_f64()).execute(&self.pool).await.unwrap();
+    }
+
     /// Changes a session's status, as when the customer comes back.
     pub(crate) async fn set_status(&self, id: Uuid, status: &str) {
         let update = "UPDATE payment_sessions SET status = $2 WHERE session_id = $1";
