@@ -60,9 +60,10 @@ impl Limit {
         };
         let released = if *released > 0 { format!(", with {released} released beyond it") } else { String::new() };
         let at_least = if at_least { "at least " } else { "" };
+        let sessions = if count == 1 { "session" } else { "sessions" };
         let needed = count.saturating_sub(self.allows(standing));
         format!(
-            "{at_least}{count} sessions would be taken on after {recent} in the last ten minutes, but {limit}{released}: \
+            "{at_least}{count} {sessions} would be taken on after {recent} in the last ten minutes, but {limit}{released}: \
              nothing new is taken on; look at `geft-sweeper sweep --dry-run`; if it is right, say \
              `geft-sweeper allow {needed} --for 1h --actor NAME`"
         )

@@ -91,7 +91,8 @@ async fn a_role_with_the_least_rights_runs_every_command_on_a_current_schema() {
         .with("source.columns", columns)
         .with("api.max_requests_per_second", 1000.0)
         .with("retry.initial_interval", "10ms")
-        .with("retry.max_attempts", 2);
+        .with("retry.max_attempts", 2)
+        .with("brakes.max_discovered", 1);
     let paid = shop.add("abandoned", MINUTE).await;
     shop.sandbox.set_status(paid, "Completed", None).unwrap();
     shop.add("abandoned", MINUTE).await;
@@ -102,6 +103,8 @@ async fn a_role_with_the_least_rights_runs_every_command_on_a_current_schema() {
     program.run(["migrate"]).await.expect_code(0);
     program.run(["check"]).await.expect_code(0);
     program.run(["sweep", "--dry-run"]).await.expect_code(0);
+    program.run(["sweep"]).await.expect_code(1);
+    program.run(["allow", "1", "--actor", "jane"]).await.expect_code(0);
     let report = program.run(["sweep", "--wait", "1m", "--json"]).await.expect_code(0).json();
     let counts = ["discovered", "retried", "failed", "paid_after_abandonment"].map(|name| report[name].as_i64());
     assert_eq!(counts[0], Some(2), "{report}");

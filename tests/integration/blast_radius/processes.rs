@@ -1,13 +1,11 @@
 //! One limit for all processes together, whatever becomes of one of them, and one sight of the brake.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use geft_sweeper::ledger::{Intake, Trigger};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
-use tokio::sync::Barrier;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{abandon, assert_stopped, program, take_on};
@@ -17,7 +15,7 @@ use crate::support::eventually;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Locks that one of our statements waits for.
+/// Processes that wait for a lock with their sessions in hand.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
     AND wait_event_type = 'Lock' AND query LIKE '%ledger.take_on %'";
 
@@ -26,11 +24,11 @@ const DISCOVERING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advis
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32 | objid::bigint) = hashtext('geft_sweeper.discovery')::bigint";
 
-/// Holds back whoever takes sessions on, but nobody who reads.
-async fn hold_intakes(shop: &Shop) -> PgConnection {
+/// Holds back whoever writes to a table of ours, but nobody who reads.
+async fn hold(shop: &Shop, table: &str) -> PgConnection {
     let mut connection = PgConnection::connect(shop.database.url()).await.unwrap();
-    let lock = "BEGIN; LOCK TABLE geft_sweeper.cancellations IN SHARE MODE";
-    sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
+    let lock = format!("BEGIN; LOCK TABLE geft_sweeper.{table} IN SHARE MODE");
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut connection).await.unwrap();
     connection
 }
 
@@ -62,24 +60,28 @@ async fn what_another_process_took_on_counts() {
     abandon(&shop, 5).await;
     assert_eq!(take_on(program(&shop, 5)).await, 5);
     abandon(&shop, 1).await;
-    assert_stopped(&program(&shop, 5).run(["sweep", "--json"]).await, &["1 sessions would be taken on after 5 in"]);
+    assert_stopped(&program(&shop, 5).run(["sweep", "--json"]).await, &["1 session would be taken on after 5 in"]);
     shop.database.close().await;
 }
 
 #[tokio::test]
-async fn two_that_lost_the_lock_of_discovery_cannot_go_past_the_limit_together() {
+async fn two_that_take_on_at_once_cannot_go_past_the_limit_together() {
+    // As when one has lost the connection that holds the lock of discovery, and does not know it yet.
     let shop = Shop::new().await;
-    let together = Arc::new(Barrier::new(2));
+    let hold = hold(&shop, "intakes").await;
     let intakes = [0, 1].map(|_| {
-        let (ledger, together) = (ledger(shop.database.url()), Arc::clone(&together));
+        let ledger = ledger(shop.database.url());
         tokio::spawn(async move {
             let sweep = ledger.open_sweep(Trigger::Command).await.unwrap();
             let mut candidates: Vec<_> = (0..600).map(|_| candidate(Uuid::new_v4())).collect();
             candidates.sort_by_key(|candidate| candidate.session_id);
-            together.wait().await;
             ledger.take_on(sweep, &candidates, 1_000).await.unwrap()
         })
     });
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually(LIMIT, async || shop.value::<i64>(waiting).await == 2).await;
+    hold.close().await.unwrap();
     let mut came_to = Vec::new();
     for intake in intakes {
         came_to.push(intake.await.unwrap());
@@ -95,7 +97,7 @@ async fn two_that_lost_the_lock_of_discovery_cannot_go_past_the_limit_together()
 async fn one_that_dies_while_it_takes_on_leaves_nothing_half_done() {
     let shop = Shop::new().await;
     abandon(&shop, 5).await;
-    let hold = hold_intakes(&shop).await;
+    let hold = hold(&shop, "cancellations").await;
     let dying = program(&shop, 5);
     let dying = dying.start(["sweep"]);
     eventually(LIMIT, async || shop.value::<i64>(WAITING).await == 1).await;
@@ -118,7 +120,7 @@ async fn what_is_committed_after_the_count_waits_for_the_next_sweep() {
     let shop = Shop::new().await;
     // More than one page: the second is read after the first was taken on.
     abandon(&shop, 1_500).await;
-    let hold = hold_intakes(&shop).await;
+    let hold = hold(&shop, "cancellations").await;
     let limited = program(&shop, 1_500).with("api.client_secret", "wrong");
     let sweep = limited.start(["sweep", "--json"]);
     eventually(LIMIT, async || shop.value::<i64>(WAITING).await == 1).await;
@@ -128,6 +130,34 @@ async fn what_is_committed_after_the_count_waits_for_the_next_sweep() {
     assert_eq!(taken_on(&shop).await, (1_500, 1_500));
     let swept = program(&shop, 1_500).with("api.client_secret", "wrong").run(["sweep", "--json"]).await;
     assert_stopped(&swept, &["7 sessions would be taken on after 1500 in", "allow 7 "]);
+    shop.database.close().await;
+}
+
+/// Reading the busiest ten minutes waits for the lock 42 where there is something to read: it is asked for after the first
+/// page was read, and before the sessions are counted.
+const GATE: &str = "ALTER TABLE geft_sweeper.intakes RENAME TO kept;
+    CREATE FUNCTION geft_sweeper.gate() RETURNS boolean LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN true; END';
+    CREATE VIEW geft_sweeper.intakes AS SELECT * FROM geft_sweeper.kept WHERE geft_sweeper.gate();
+    INSERT INTO geft_sweeper.kept (taken_at, sweep_id, sessions) VALUES (now() - interval '1 day', gen_random_uuid(), 1)";
+
+#[tokio::test]
+async fn what_is_counted_is_what_was_read_whatever_is_committed_in_between() {
+    let shop = Shop::new().await;
+    shop.execute(GATE).await;
+    let ids = abandon(&shop, 1_001).await;
+    let mut gate = PgConnection::connect(shop.database.url()).await.unwrap();
+    sqlx::raw_sql("SELECT pg_advisory_lock(42)").execute(&mut gate).await.unwrap();
+    let program = program(&shop, 1_000);
+    let sweep = program.start(["sweep", "--json"]);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND wait_event_type = 'Lock' AND query LIKE '%ledger.busiest_ten_minutes %'";
+    eventually(LIMIT, async || shop.value::<i64>(waiting).await == 1).await;
+    // Counted now, they would be no more than the limit; the cursor has one more.
+    shop.sessions.set_status(ids[0], "paid").await;
+    gate.close().await.unwrap();
+    assert_stopped(&sweep.finished().await, &["1001 sessions would", "allow 1 "]);
+    assert_eq!(taken_on(&shop).await.0, 0);
     shop.database.close().await;
 }
 
