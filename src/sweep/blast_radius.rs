@@ -49,7 +49,7 @@ impl Limit {
         self.most.saturating_sub(standing.recent).saturating_add(standing.released)
     }
 
-    /// What is said of so many that are too many; `at_least` where there may be more.
+    /// What is said of so many that are too many; `at_least` where there may be more, and only a dry run has the number.
     fn sentence(self, standing: &Standing, count: u64, at_least: bool) -> String {
         let Standing { recent, released, .. } = standing;
         let limit = match self.busiest {
@@ -61,7 +61,8 @@ impl Limit {
         let released = if *released > 0 { format!(", with {released} released beyond it") } else { String::new() };
         let at_least = if at_least { "at least " } else { "" };
         let sessions = if count == 1 { "session" } else { "sessions" };
-        let needed = count.saturating_sub(self.allows(standing));
+        let needed =
+            if at_least.is_empty() { count.saturating_sub(self.allows(standing)).to_string() } else { "N".to_owned() };
         format!(
             "{at_least}{count} {sessions} would be taken on after {recent} in the last ten minutes, but {limit}{released}: \
              nothing new is taken on; look at `geft-sweeper sweep --dry-run`; if it is right, say \
@@ -104,7 +105,7 @@ impl Shared {
         if count <= allowed {
             return Ok(Weighed::Within { most: limit.most });
         }
-        Ok(Weighed::Beyond(limit.sentence(&standing, count, whole.is_none() && count == enough)))
+        Ok(Weighed::Beyond(limit.sentence(&standing, count, count == enough)))
     }
 }
 
@@ -148,6 +149,6 @@ mod tests {
         let said = Limit::new(10_000, Some(7)).sentence(&standing(0, 0), 101_000, true);
         assert!(said.starts_with("at least 101000 sessions would"), "{said}");
         assert!(said.contains("the limit is 1000 while the busiest ten minutes of the last 7 days had 7:"), "{said}");
-        assert!(said.contains("allow 100000 --for"), "{said}");
+        assert!(said.contains("allow N --for"), "{said}");
     }
 }

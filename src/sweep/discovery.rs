@@ -1,7 +1,7 @@
 //! Discovery: pages of candidates from the source into the ledger, by one process at a time.
 //!
-//! The merchant's table is read in a read-only transaction that also holds the lock; what is found is taken on page by
-//! page beside it, so that work can begin before the last page is read.
+//! The merchant's table is read in a read-only transaction that also holds the lock. What is found is weighed as a whole,
+//! and then taken on page by page beside it, so that work can begin before the last page is read.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
