@@ -7,8 +7,8 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
-mod bounds;
 mod blast_radius;
+mod bounds;
 mod check;
 mod commands;
 mod daemon;
