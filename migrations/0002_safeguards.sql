@@ -1,10 +1,12 @@
 -- What all processes share so that nothing happens by mistake: what holds sending back, and the brakes.
 -- A program of schema version 1 can work beside it: it neither reads nor needs any of this.
 
--- Why nothing is sent for a while, all processes together: the provider's wish, or an API that is down.
+-- Why nothing is sent for a while, all processes together: the provider's wish, or an API that is down. One that is
+-- down is found out about by one process at a time: it moves `until` to the end of its lease while it does.
 CREATE TABLE geft_sweeper.holds (
     why text PRIMARY KEY,
     until timestamptz NOT NULL,
+    times_found integer NOT NULL CHECK (times_found >= 0),
     instance text NOT NULL,
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -49,7 +49,7 @@ pub struct Daemon {
 impl Daemon {
     /// Runs until asked to stop.
     pub async fn run(&self, mut schedule: Schedule) -> Result<(), Untidy> {
-        let alive = tokio::spawn(show_alive(self.ledger.clone(), self.sweeper.clone(), Arc::clone(&self.health)));
+        let alive = tokio::spawn(show_alive(self.sweeper.clone(), Arc::clone(&self.health)));
         let mut tidy = true;
         let mut pause = PAUSE.0;
         while self.prepare().await {
@@ -164,7 +164,7 @@ impl Daemon {
 }
 
 /// Shows again and again that the process is alive, and finds out whether the database is.
-async fn show_alive(ledger: Ledger, sweeper: Sweeper, health: Arc<Health>) {
+async fn show_alive(sweeper: Sweeper, health: Arc<Health>) {
     let mut interval = tokio::time::interval(ALIVE);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -174,9 +174,7 @@ async fn show_alive(ledger: Ledger, sweeper: Sweeper, health: Arc<Health>) {
             interval.reset_after(PAUSE.0);
             continue;
         }
-        let held = sweeper.held_back();
-        let held = held.map(|held| (held.why.as_str(), held.until.saturating_duration_since(Instant::now())));
-        match ledger.show_alive("run", held).await {
+        match sweeper.show_alive("run").await {
             Ok(()) => health.well(Part::Database),
             Err(error) => health.ill(Part::Database, &error.to_string()),
         }

@@ -89,6 +89,7 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
         "database": database.unwrap_or_else(|| "ok".to_owned()),
         "schema": schema.unwrap_or_else(|| "ok".to_owned()),
         "held_back_by": held_back_by,
+        "circuit": shown.sweeper.circuit().as_str(),
         "brakes": brakes,
     });
     (status, Json(body)).into_response()

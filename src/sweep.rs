@@ -9,6 +9,7 @@ mod brakes;
 mod discovery;
 mod progress;
 mod recorder;
+mod sharing;
 mod telling;
 mod work;
 
@@ -29,15 +30,18 @@ use crate::geft::Client;
 use crate::ledger::{Ledger, Sweep, SweepStatus, Trigger};
 use crate::pace::{Pace, Told, Wanted};
 use crate::source::Source;
-use crate::throttle::{Gate, HeldBack, Why};
+use crate::throttle::{Circuit, Gate, HeldBack, Why};
 use crate::{config, geft, ledger, source};
 use recorder::Recorder;
 
-/// How long the command `sweep` waits for a token that is slow to come, even without `--wait`.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the command `sweep` waits for a provider that is away for a moment, even without `--wait`.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The shortest wait for something that falls due.
 const AT_LEAST: Duration = Duration::from_millis(50);
+
+/// The longest wait while sending is held back: another process may find out before its time that it need not be.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A sweep could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,7 @@ struct Shared {
     ledger: Ledger,
     client: Client,
     gate: Gate,
+    sharing: sharing::Sharing,
     policy: Policy,
     recorder: Recorder,
     brakes: brakes::Brakes,
@@ -130,6 +135,7 @@ impl Sweeper {
             ledger,
             client,
             gate: Gate::new(config.api.max_in_flight, config.api.timeout),
+            sharing: sharing::Sharing::default(),
             policy: Policy::new(config.retry.clone()),
             recorder,
             brakes: brakes::Brakes::default(),
@@ -140,7 +146,9 @@ impl Sweeper {
             progress,
             stop,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        sharing::Sharing::keep_up(&shared);
+        Ok(Self { shared })
     }
 
     /// The counts of what this process does, as it does it.
@@ -153,6 +161,19 @@ impl Sweeper {
     #[must_use]
     pub fn held_back(&self) -> Option<HeldBack> {
         self.shared.gate.held_back()
+    }
+
+    /// How the API as a whole is seen.
+    #[must_use]
+    pub fn circuit(&self) -> Circuit {
+        self.shared.gate.circuit()
+    }
+
+    /// Shows that this process is alive, and how it stands.
+    pub async fn show_alive(&self, command: &str) -> Result<(), ledger::Error> {
+        let held = self.held_back();
+        let held = held.map(|held| (held.why.as_str(), held.until.saturating_duration_since(Instant::now())));
+        self.shared.ledger.show_alive(command, held, self.circuit().as_str()).await
     }
 
     /// The brakes that act as far as this process knows, each with the sentence that says what to do.
@@ -208,19 +229,17 @@ impl Sweeper {
     /// Works, and waits for what falls due or is held back until `limit`.
     async fn work_until_done(&self, limit: Instant) -> Result<End, Error> {
         let shared = &self.shared;
-        let patience = Instant::now() + TOKEN_PATIENCE;
+        let patience = Instant::now() + PATIENCE;
         loop {
             let end = shared.work().await?;
+            let due = shared.ledger.next_due().await?.map(|due| far(Instant::now(), due));
+            let due = due.filter(|due| *due <= limit.max(Instant::now()));
             let next = match end {
                 End::Stopped => return Ok(end),
-                End::Held(held) => {
-                    let limit = if held.why == Why::NoToken { limit.max(patience) } else { limit };
-                    (!held.why.is_trouble() && held.until <= limit).then_some(held.until)
-                }
-                End::Idle => {
-                    let due = shared.ledger.next_due().await?.map(|due| far(Instant::now(), due));
-                    due.filter(|due| *due <= limit)
-                }
+                // All that was to be sent by now was sent.
+                End::Held(held) if due.is_none() && !held.why.is_trouble() => return Ok(End::Idle),
+                End::Held(held) => held_until(held, limit, patience),
+                End::Idle => due.filter(|due| *due <= limit),
             };
             let Some(next) = next else { return Ok(end) };
             // What is due may be in another process's hands at this moment: it is not asked for in a tight loop.
@@ -231,6 +250,15 @@ impl Sweeper {
             }
         }
     }
+}
+
+/// When to look again at what holds sending back; none where that cannot be over by `limit`, or by `patience` where the
+/// provider is away.
+fn held_until(held: HeldBack, limit: Instant, patience: Instant) -> Option<Instant> {
+    let longest = if held.why.is_outage() { limit.max(patience) } else { limit };
+    // Another process may find out any time that the API is back.
+    let in_time = held.until <= longest || (held.why == Why::ApiDown && Instant::now() < limit);
+    (!held.why.is_trouble() && in_time).then(|| held.until.min(Instant::now() + LOOK_AGAIN))
 }
 
 /// A moment after `from`; a wait that no clock can count stands for a century.

@@ -4,8 +4,13 @@
 
 mod evidence;
 mod gate;
+mod outage;
+mod sharing;
+mod state;
 
-pub use gate::{Entry, Gate, HeldBack, Pass, Verdict};
+pub use gate::{Entry, Gate, Pass};
+pub use sharing::{Change, Known};
+pub use state::{HeldBack, Verdict};
 
 use std::fmt;
 
@@ -16,6 +21,8 @@ pub enum Why {
     RetryAfter,
     /// No token can be had: the authorize endpoint does not answer.
     NoToken,
+    /// The API as a whole does not answer: failures are spread over many sessions.
+    ApiDown,
     /// The credentials are refused. A matter for the operator.
     CredentialsRefused,
     /// So many answers are 404 that the address must be wrong. A matter for the operator.
@@ -29,6 +36,7 @@ impl Why {
         match self {
             Self::RetryAfter => "retry_after",
             Self::NoToken => "no_token",
+            Self::ApiDown => "api_down",
             Self::CredentialsRefused => "credentials_refused",
             Self::WrongAddress => "wrong_address",
         }
@@ -40,6 +48,28 @@ impl Why {
         matches!(self, Self::CredentialsRefused | Self::WrongAddress)
     }
 
+    /// Whether the provider is away, so that one attempt per cool-down finds out whether it is back.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        matches!(self, Self::NoToken | Self::ApiDown)
+    }
+
+    /// Whether all processes have to know: it is about the provider, not about this process.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        !self.is_trouble()
+    }
+
+    /// Where two hold sending back at once, the weightier one is told.
+    fn weight(self) -> u8 {
+        match self {
+            Self::RetryAfter => 0,
+            Self::NoToken => 1,
+            Self::ApiDown => 2,
+            Self::CredentialsRefused | Self::WrongAddress => 3,
+        }
+    }
+
     /// What it means and what to do, as a sentence without its full stop.
     #[must_use]
     pub fn sentence(self) -> &'static str {
@@ -48,10 +78,39 @@ impl Why {
             Self::NoToken => {
                 "the provider's authorize endpoint gives no token: see whether api.base_url can be reached"
             }
+            Self::ApiDown => {
+                "the provider does not answer properly, whatever the session: see whether api.base_url can be reached, and ask the provider"
+            }
             Self::CredentialsRefused => {
                 "the provider refuses the credentials: see api.client_id and api.client_secret (or api.client_secret_file)"
             }
             Self::WrongAddress => "the provider answers 404 for too many sessions: see api.base_url",
+        }
+    }
+}
+
+/// How the API as a whole is seen, in the words of a circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circuit {
+    /// It is there.
+    Closed,
+    /// It is away; nothing is sent.
+    Open,
+    /// One attempt is under way to find out whether it is back.
+    HalfOpen,
+}
+
+impl Circuit {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The state in JSON, metrics and the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
         }
     }
 }

@@ -83,12 +83,12 @@ async fn paid(ledger: &Ledger) -> anyhow::Result<String> {
 }
 
 fn process(process: &Process) -> String {
-    let Process { instance, command, version, started_at, held_back_by, held_back_until, .. } = process;
+    let Process { instance, command, version, started_at, held_back_by, held_back_until, circuit, .. } = process;
     let held_back = held_back_by.as_ref().map_or_else(String::new, |reason| {
         let until = held_back_until.map_or_else(String::new, |at| format!(" until {}", output::moment(&at)));
         format!(": sending is held back by {reason}{until}")
     });
-    format!("  {instance} ({command} {version}, since {}){held_back}", output::moment(started_at))
+    format!("  {instance} ({command} {version}, since {}, circuit {circuit}){held_back}", output::moment(started_at))
 }
 
 fn brake(brake: &ActingBrake) -> String {

@@ -68,7 +68,7 @@ pub(super) async fn conduct(
     wiring::ready_schema(wired).await?;
     let sweeper = Sweeper::new(&wired.config, wired.database.clone(), wired.ledger.clone(), stop)?;
     let showing = bar.show(&sweeper);
-    let alive = tokio::spawn(show_alive(wired.ledger.clone(), sweeper.clone()));
+    let alive = tokio::spawn(show_alive(sweeper.clone()));
     let ended = sweeper.sweep(Trigger::Command, wait).await;
     alive.abort();
     showing.finish().await;
@@ -88,15 +88,12 @@ async fn report(ledger: &Ledger, sweep: &Sweep, json: bool) -> anyhow::Result<()
     if paid.is_empty() { Ok(()) } else { wiring::print(&output::paid(&paid)) }
 }
 
-async fn show_alive(ledger: Ledger, sweeper: Sweeper) {
+async fn show_alive(sweeper: Sweeper) {
     let mut interval = tokio::time::interval(Duration::from_secs(5));
     loop {
         interval.tick().await;
-        let held = sweeper.held_back();
-        let held =
-            held.map(|held| (held.why.as_str(), held.until.saturating_duration_since(std::time::Instant::now())));
         // Whoever needs the database for the sweep itself says what is wrong with it.
-        ledger.show_alive("sweep", held).await.ok();
+        sweeper.show_alive("sweep").await.ok();
     }
 }
 

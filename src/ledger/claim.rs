@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Error, Ledger};
-use crate::session::Claim;
+use crate::session::{Claim, SessionId};
 
 /// What is kept of a lease for writing the result down.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -59,35 +59,54 @@ impl Row {
 
 impl Ledger {
     /// Claims at most `limit` due sessions, oldest due first. Rows that another process holds are passed over.
+    pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Claim>, Error> {
+        self.claim_preferring(&[], limit, lease).await
+    }
+
+    /// The same, and of the due sessions those in `preferred` come first.
     ///
     /// After a failure it is not known whether the claim was committed: the next call reads it back by its token first.
-    pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Claim>, Error> {
+    pub async fn claim_preferring(
+        &self,
+        preferred: &[SessionId],
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Claim>, Error> {
         let doubtful = self.claimed_in_doubt(lease).await?;
         if !doubtful.is_empty() {
             return Ok(doubtful);
         }
+        let preferred: Vec<Uuid> = preferred.iter().map(|session| session.uuid()).collect();
         let token = Uuid::new_v4();
         let asked_at = Instant::now();
         self.doubtful.set_locked(Some((token, asked_at)));
         let statement = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.claim */
-               WITH due AS (
+               WITH preferred AS (
+                   SELECT session_id FROM geft_sweeper.cancellations
+                    WHERE session_id = ANY($5) AND state = 'pending' AND next_attempt_at <= now()
+                    ORDER BY next_attempt_at, session_id
+                    LIMIT $1
+                    FOR UPDATE SKIP LOCKED),
+               due AS (
                    SELECT session_id FROM geft_sweeper.cancellations
                     WHERE state = 'pending' AND next_attempt_at <= now()
                     ORDER BY next_attempt_at, session_id
-                    LIMIT $1
+                    LIMIT $1 - (SELECT count(*) FROM preferred)
                     FOR UPDATE SKIP LOCKED)
                UPDATE geft_sweeper.cancellations claimed
                   SET state = 'in_flight', attempts = attempts + 1, claim = $2, claimed_by = $3,
                       claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $4::float8 * interval '1 second'
-                 FROM due WHERE claimed.session_id = due.session_id
+                 FROM (SELECT session_id FROM preferred UNION SELECT session_id FROM due) ours
+                WHERE claimed.session_id = ours.session_id
                RETURNING claimed.session_id, source_key, attempts, counted_attempts, uncounted_running,
                          may_have_had_effect, claimed_at AS "claimed_at!""#,
             i64::from(limit),
             token,
             self.instance.name(),
             lease.as_secs_f64(),
+            &preferred,
         )
         .fetch_all(self.database.pool());
         let rows = self.run("claiming sessions", statement).await?;

@@ -55,6 +55,8 @@ pub struct Process {
     pub held_back_by: Option<String>,
     /// Until when, where that is known.
     pub held_back_until: Option<DateTime<Utc>>,
+    /// How it sees the API as a whole: `closed`, `open` or `half_open`.
+    pub circuit: String,
     /// When it started.
     pub started_at: DateTime<Utc>,
     /// When it last showed itself.
@@ -62,16 +64,22 @@ pub struct Process {
 }
 
 impl Ledger {
-    /// Shows that this process is alive and what holds it back, and forgets those that were last seen a day ago.
-    pub async fn show_alive(&self, command: &str, held_back: Option<(&str, Duration)>) -> Result<(), Error> {
+    /// Shows that this process is alive, what holds it back and how it sees the API as a whole, and forgets those that
+    /// were last seen a day ago.
+    pub async fn show_alive(
+        &self,
+        command: &str,
+        held_back: Option<(&str, Duration)>,
+        circuit: &str,
+    ) -> Result<(), Error> {
         let statement = sqlx::query!(
             "/* geft-sweeper ledger.show_alive */
              WITH forgotten AS (DELETE FROM geft_sweeper.processes WHERE seen_at < now() - interval '1 day' AND instance <> $1)
              INSERT INTO geft_sweeper.processes AS known
-                 (instance, host, pid, command, version, held_back_by, held_back_until)
-             VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7::float8 * interval '1 second')
-             ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp(),
-                 held_back_by = excluded.held_back_by, held_back_until = excluded.held_back_until",
+                 (instance, host, pid, command, version, held_back_by, held_back_until, circuit)
+             VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7::float8 * interval '1 second', $8)
+             ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp(), held_back_by = excluded.held_back_by,
+                 held_back_until = excluded.held_back_until, circuit = excluded.circuit",
             self.instance.name,
             self.instance.host,
             i64::from(std::process::id()),
@@ -79,6 +87,7 @@ impl Ledger {
             env!("CARGO_PKG_VERSION"),
             held_back.map(|(reason, _)| reason),
             held_back.map(|(_, left)| left.as_secs_f64()),
+            circuit,
         )
         .execute(self.database.pool());
         self.run("showing that this process is alive", statement).await?;
@@ -101,7 +110,7 @@ impl Ledger {
         let statement = sqlx::query_as!(
             Process,
             "/* geft-sweeper ledger.processes */
-             SELECT instance, command, version, pid, held_back_by, held_back_until, started_at, seen_at
+             SELECT instance, command, version, pid, held_back_by, held_back_until, circuit, started_at, seen_at
                FROM geft_sweeper.processes p
               WHERE seen_at > now() - interval '1 minute'
                 AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = 'geft-sweeper ' || p.instance)

@@ -51,10 +51,14 @@ impl Shared {
             () = self.stop.cancelled() => None,
             entry = self.gate.enter() => Some(entry),
         };
-        match (entry, intent) {
-            (Some(Entry::Passed(pass)), Intent::Ask { otherwise }) => self.ask(pass, claim, otherwise).await,
-            (Some(Entry::Passed(pass)), _) => self.cancel(pass, claim).await,
-            (Some(Entry::Held(_)) | None, _) => self.recorder.release(claim, None).await,
+        let Some(Entry::Passed(pass)) = entry else { return self.recorder.release(claim, None).await };
+        if !self.may_begin(&pass).await {
+            drop(pass);
+            return self.recorder.release(claim, None).await;
+        }
+        match intent {
+            Intent::Ask { otherwise } => self.ask(pass, claim, otherwise).await,
+            _ => self.cancel(pass, claim).await,
         }
     }
 
@@ -63,7 +67,7 @@ impl Shared {
         match self.client.cancel(claim.session_id, claim.deadline, last, || pass.is_good()).await {
             Ok(attempt) => {
                 let probe = pass.probe;
-                telling::verdict(self.gate.observe(&pass, claim.session_id, &attempt));
+                self.tell(self.gate.observe(&pass, claim.session_id, &attempt), None);
                 // The next request may go while this result is on its way into the database.
                 drop(pass);
                 self.record(claim, attempt, probe).await;
@@ -97,18 +101,22 @@ impl Shared {
 
     /// Asks for the status of a session for which no cancel request is meant, and ends it.
     async fn ask(&self, pass: Pass<'_>, claim: Claim, otherwise: State) {
-        let why = self.gate.held_back().map(|held| held.why);
-        if pass.probe && why != Some(Why::CredentialsRefused) {
+        if pass.finds_out() == Some(Why::WrongAddress) {
             // Whether the address is right is found out with a cancel request; this session can wait. Status needs no
             // credentials.
             drop(pass);
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
         let answer = self.client.status(claim.session_id, claim.deadline).await;
-        if !matches!(answer, StatusAnswer::NoAnswer { .. }) {
-            let known = answer != StatusAnswer::NotFound;
-            telling::verdict(self.gate.observe_status(known));
-            if !known && self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) {
+        let known = match &answer {
+            StatusAnswer::Final(_) | StatusAnswer::Open(_) => Some(true),
+            StatusAnswer::NotFound => Some(false),
+            StatusAnswer::NoAnswer { .. } => None,
+        };
+        let asked_to_wait = matches!(answer, StatusAnswer::NoAnswer { retry_after: Some(_), .. });
+        if !asked_to_wait {
+            self.tell(self.gate.observe_status(&pass, claim.session_id, known), None);
+            if known == Some(false) && self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) {
                 drop(pass);
                 return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
             }
@@ -121,7 +129,7 @@ impl Shared {
             StatusAnswer::NoAnswer { error, retry_after } => {
                 tracing::warn!(event = "status.unanswered", session_id = %claim.session_id, error, "a session's status is asked again later");
                 if let Some(asked) = retry_after {
-                    telling::verdict(self.gate.hold(Why::RetryAfter, Some(asked)));
+                    self.tell(self.gate.hold(Why::RetryAfter, Some(asked)), None);
                 }
                 self.recorder.release(claim, Some(retry_after.unwrap_or_default().max(STATUS_AGAIN))).await;
             }
@@ -147,10 +155,10 @@ impl Shared {
             // Said when the gate closed.
             NotBegun::HeldBack => {}
             NotBegun::CredentialsRefused { error } => {
-                telling::no_token(self.gate.hold(Why::CredentialsRefused, None), &error);
+                self.tell(self.gate.hold(Why::CredentialsRefused, None), Some(&error));
             }
             NotBegun::AuthorizeUnavailable { error, retry_after } => {
-                telling::no_token(self.gate.hold(Why::NoToken, retry_after), &error);
+                self.tell(self.gate.hold(Why::NoToken, retry_after), Some(&error));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::ledger::{AttemptResult, Error, Settled, Sweep};
 use crate::outcome::{Attempt, Disposition, Outcome, Said};
 use crate::session::{Claim, State};
 use crate::source::Skipped;
-use crate::throttle::{Verdict, Why};
+use crate::throttle::{Circuit, Verdict, Why};
 
 /// Registers the counters of this room, so that they are there with zero before anything happens.
 pub(super) fn register() {
@@ -19,6 +19,7 @@ pub(super) fn register() {
     metrics::counter!("geft_sweeper_lease_takeovers_total").absolute(0);
     metrics::counter!("geft_sweeper_paid_after_abandonment_total").absolute(0);
     metrics::counter!("geft_sweeper_source_rows_skipped_total").absolute(0);
+    circuit(Circuit::Closed);
 }
 
 /// One attempt, as it ended.
@@ -199,40 +200,47 @@ pub(super) fn not_settled(Settled { claim, .. }: &Settled, error: &Error) {
     );
 }
 
-/// What an attempt changed at the gate.
-pub(super) fn verdict(Verdict { closed, opened }: Verdict) {
-    if let Some(why) = closed {
-        closed_for(why, None);
+/// What changed at the gate. `error`: what was answered, where that was no attempt of its own.
+pub(super) fn verdict(Verdict { closed, opened }: Verdict, error: Option<&str>) {
+    let is_outage = |why: Option<Why>| why.is_some_and(Why::is_outage);
+    if is_outage(opened) && !is_outage(closed) {
+        tracing::info!(event = "circuit.closed", "the API is back: sending starts again with one request");
     }
-    if let Some(why) = opened {
-        tracing::info!(event = "sending.resumed", reason = why.as_str(), "sending goes on");
+    match (closed, opened) {
+        (Some(why), _) if why.is_outage() && is_outage(opened) => {}
+        (Some(why), _) => closed_for(why, error),
+        (None, Some(why)) if !why.is_outage() => {
+            tracing::info!(event = "sending.resumed", reason = why.as_str(), "sending goes on");
+        }
+        (None, _) => {}
     }
 }
 
-/// No token could be had.
-pub(super) fn no_token(verdict: Verdict, error: &str) {
-    if let Some(why) = verdict.closed {
-        closed_for(why, Some(error));
+/// In an outage, the first attempt that finds out whether it is over.
+pub(super) fn half_open(why: Why) {
+    tracing::info!(
+        event = "circuit.half_open",
+        reason = why.as_str(),
+        "one attempt at a time finds out whether the API is back"
+    );
+}
+
+/// How the API as a whole is seen.
+pub(super) fn circuit(circuit: Circuit) {
+    for state in Circuit::ALL {
+        let value = if state == circuit { 1.0 } else { 0.0 };
+        metrics::gauge!("geft_sweeper_circuit_state", "state" => state.as_str()).set(value);
     }
 }
 
 fn closed_for(why: Why, error: Option<&str>) {
-    if why.is_trouble() {
-        tracing::error!(
-            event = "sending.held_back",
-            reason = why.as_str(),
-            error,
-            "nothing is sent: {}",
-            why.sentence()
-        );
+    let reason = why.as_str();
+    if why.is_outage() {
+        tracing::warn!(event = "circuit.opened", reason, error, "nothing is sent: {}", why.sentence());
+    } else if why.is_trouble() {
+        tracing::error!(event = "sending.held_back", reason, error, "nothing is sent: {}", why.sentence());
     } else {
-        tracing::warn!(
-            event = "sending.held_back",
-            reason = why.as_str(),
-            error,
-            "nothing is sent: {}",
-            why.sentence()
-        );
+        tracing::warn!(event = "sending.held_back", reason, error, "nothing is sent: {}", why.sentence());
     }
 }
 

@@ -46,6 +46,7 @@ impl Shared {
         while let Some(done) = tasks.join_next().await {
             self.note_end_of_task(done);
         }
+        self.have_last_word().await;
         match self.recorder.take_unwritten() {
             0 => end,
             unwritten => Err(Error::Unwritten(unwritten)),
@@ -58,7 +59,7 @@ impl Shared {
             if self.stop.is_cancelled() {
                 return Ok(End::Stopped);
             }
-            if let Some(held) = self.gate.held_back().filter(|held| Instant::now() < held.until) {
+            if let Some(held) = self.held_back_now() {
                 return Ok(End::Held(held));
             }
             let mut ahead = self.gate.worth_claiming(self.lease / 4).min(self.affordable());
@@ -69,6 +70,10 @@ impl Shared {
             nothing_due_before = nothing_due_before.filter(|until| Instant::now() < *until);
             let may_claim = nothing_due_before.is_none() && !self.recorder.is_failing();
             if (tasks.is_empty() || may_claim) && room * 2 >= ahead {
+                self.share_holds().await?;
+                if let Some(held) = self.held_back_now() {
+                    return Ok(End::Held(held));
+                }
                 let claimed = self.begin(tasks, room).await?;
                 if claimed == 0 && tasks.is_empty() {
                     return Ok(End::Idle);
@@ -77,6 +82,10 @@ impl Shared {
             }
             self.wait_for_room(tasks, nothing_due_before).await;
         }
+    }
+
+    fn held_back_now(&self) -> Option<HeldBack> {
+        self.gate.held_back().filter(|held| Instant::now() < held.until)
     }
 
     /// How many requests the rate limit lets this process send within a quarter of the lease.
@@ -97,7 +106,7 @@ impl Shared {
         let sweep = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
         self.take_over(sweep).await?;
         let room = u32::try_from(room).unwrap_or(u32::MAX);
-        let claims = self.ledger.claim(room, self.lease).await?;
+        let claims = self.ledger.claim_preferring(&self.gate.preferred(), room, self.lease).await?;
         let claimed = claims.len();
         for (claim, intent) in self.look_again(tasks, &source, claims).await? {
             tasks.spawn(Arc::clone(self).pursue(claim, intent));

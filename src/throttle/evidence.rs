@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 
 use super::Why;
-use super::gate::is_missing;
 use crate::outcome::{Attempt, Outcome};
 use crate::session::SessionId;
 
@@ -41,6 +40,11 @@ impl Evidence {
     /// Whether fresh tokens were refused and none was ever accepted.
     pub(super) fn refused_from_the_start(&self) -> bool {
         self.unauthorized && !self.accepted
+    }
+
+    /// Whether any token of this process was accepted.
+    pub(super) fn has_accepted(&self) -> bool {
+        self.accepted
     }
 
     /// How many sessions may be asked for before the address is known to be right; none where it is.
@@ -89,6 +93,11 @@ impl Evidence {
         let half_of_many = self.not_found.len() == WINDOW && missed * 2 >= WINDOW;
         (missing && (all_of_the_first || half_of_many)).then_some(Why::WrongAddress)
     }
+}
+
+/// Whether the provider does not know the session: a 404, unless its status tells that it has ended.
+pub(super) fn is_missing(attempt: &Attempt) -> bool {
+    attempt.http_status == Some(404) && attempt.outcome != Outcome::AlreadyTerminal
 }
 
 #[cfg(test)]

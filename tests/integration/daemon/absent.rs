@@ -56,11 +56,11 @@ async fn it_starts_before_the_api() {
     let ids = shop.abandon(2).await;
     let daemon = watched(shop.program()).with("api.base_url", format!("http://{listen}")).start(["run"]);
     let endpoints = daemon.endpoints().await;
-    daemon.logged("\"sending.held_back\"").await;
+    daemon.logged("\"circuit.opened\"").await;
     let (status, body) = endpoints.json("/readyz").await;
     assert_eq!((status, &body["held_back_by"][0]["reason"]), (200, &json!("no_token")), "{body}");
     several_tries().await;
-    assert_eq!(daemon.events("sending.held_back").len(), 1, "{}", daemon.stderr());
+    assert_eq!(daemon.events("circuit.opened").len(), 1, "{}", daemon.stderr());
     assert_eq!(shop.number("pending").await, 2, "a session that was not sent for is not in flight");
 
     let (client_id, client_secret) = ("client".to_owned(), "secret".into());

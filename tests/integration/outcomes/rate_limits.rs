@@ -39,6 +39,7 @@ async fn a_429_waits_as_long_as_it_was_asked_to_in_every_form_and_does_not_count
         let standing = scene.standing(id).await;
         assert_eq!((standing.state.as_str(), standing.counted, standing.is_due), ("pending", 0, false));
         assert!(swept.stderr.contains("sending.held_back"), "{}", swept.stderr);
+        scene.let_holds_pass().await;
     }
     scene.close().await;
 }
@@ -51,6 +52,7 @@ async fn a_503_that_says_when_to_come_back_waits_at_least_so_long_and_counts() {
     let row = scene.only_row(long).await;
     assert_eq!((row.brief(), row.pause), (("server_error", Some(503), None, None), Some(700.0)));
     assert_eq!(scene.standing(long).await.counted, 1);
+    scene.let_holds_pass().await;
     scene.sandbox.set_faults(asking(RetryAfterForm::Seconds, 7)).unwrap();
     let short = scene.abandoned_with(cancel("503")).await;
     scene.sweep().await;

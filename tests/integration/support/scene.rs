@@ -158,8 +158,14 @@ impl Scene {
         sqlx::query_as(statement).bind(id).fetch_one(self.database.pool()).await.unwrap()
     }
 
-    /// Lets the pauses of all pending sessions pass.
+    /// Lets the time pass for which all processes leave the provider alone.
+    pub(crate) async fn let_holds_pass(&self) {
+        sqlx::query("DELETE FROM geft_sweeper.holds").execute(self.database.pool()).await.unwrap();
+    }
+
+    /// Lets the pauses of all pending sessions pass, and whatever holds sending back.
     pub(crate) async fn let_pauses_pass(&self) {
+        self.let_holds_pass().await;
         let statement = "UPDATE geft_sweeper.cancellations SET next_attempt_at = now() WHERE state = 'pending'";
         sqlx::query(statement).execute(self.database.pool()).await.unwrap();
     }

@@ -1,0 +1,109 @@
+//! What all processes have to know of what holds sending back: what this one found out, and what the others did.
+//!
+//! It does not know where that is kept.
+
+use std::time::{Duration, Instant};
+
+use super::state::State;
+use super::{Gate, HeldBack, Verdict, Why};
+
+/// A hold that ends less than this later than one known is the same one, read a moment later.
+const SAME: Duration = Duration::from_millis(100);
+
+/// How a reason stands here, for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The reason.
+    pub why: Why,
+    /// For how long nothing is to be sent, and how often in a row it was found to be so; none where it is over.
+    pub hold: Option<(Duration, u32)>,
+}
+
+/// A hold as all processes know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Why.
+    pub why: Why,
+    /// For how long nothing is to be sent; zero where that time is over.
+    pub left: Duration,
+    /// How often in a row it was found to be so.
+    pub times_found: u32,
+    /// This process was the last to find it out.
+    pub ours: bool,
+}
+
+impl Gate {
+    /// Whether the others have to be told something.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.state_locked().unshared.is_empty()
+    }
+
+    /// What the others have to be told. Where that fails, [`share_again`](Self::share_again).
+    pub fn changes(&self) -> Vec<Change> {
+        self.state_locked().changes(Instant::now())
+    }
+
+    /// The others could not be told of this reason.
+    pub fn share_again(&self, why: Why) {
+        self.state_locked().unshared.push(why);
+    }
+
+    /// Takes in every hold that is known to all.
+    pub fn learn(&self, known: &[Known]) -> Verdict {
+        self.change(|state| state.learn(known, Instant::now()))
+    }
+}
+
+impl State {
+    fn changes(&mut self, now: Instant) -> Vec<Change> {
+        let mut reasons = std::mem::take(&mut self.unshared);
+        reasons.sort_by_key(|why| why.weight());
+        reasons.dedup();
+        let until = |why: Why| match why {
+            Why::RetryAfter => self.wish,
+            _ => self.held.filter(|held| held.why == why).map(|held| held.until),
+        };
+        let hold = |why| until(why).map(|until| (until.saturating_duration_since(now), self.unasked));
+        reasons.into_iter().map(|why| Change { why, hold: hold(why) }).collect()
+    }
+
+    fn learn(&mut self, known: &[Known], now: Instant) {
+        for hold in known.iter().filter(|hold| !hold.ours) {
+            self.adopt(hold, now);
+        }
+        let settled = self.why().filter(|why| why.is_outage() && !self.is_ours_to_tell(*why));
+        if settled.is_some_and(|why| known.iter().all(|hold| hold.why != why)) {
+            self.forget_hold();
+        }
+    }
+
+    fn adopt(&mut self, hold: &Known, now: Instant) {
+        let until = now + hold.left;
+        match self.held {
+            None if !hold.why.is_outage() && hold.left.is_zero() => {}
+            // A process that has been served so far may have a token that goes on serving.
+            None if hold.why == Why::NoToken && self.evidence.has_accepted() => {}
+            Some(held) if held.why == hold.why && hold.why.is_outage() => {
+                if !self.is_ours_to_tell(hold.why) {
+                    self.held = Some(HeldBack { until, ..held });
+                    self.unasked = self.unasked.max(hold.times_found);
+                }
+            }
+            Some(held) if held.why.weight() >= hold.why.weight() => {
+                if until > held.until + SAME {
+                    self.hold_back(HeldBack { until, ..held });
+                }
+            }
+            before => {
+                self.unasked = self.unasked.max(hold.times_found);
+                self.hold_back(HeldBack { why: hold.why, until: until.max(before.map_or(now, |held| held.until)) });
+            }
+        }
+    }
+
+    /// Whether what this process knows of an outage is newer than what all know.
+    fn is_ours_to_tell(&self, why: Why) -> bool {
+        self.finding_out || self.unshared.contains(&why)
+    }
+}
