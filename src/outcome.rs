@@ -167,6 +167,8 @@ pub struct Circumstances {
     pub uncounted_running: u32,
     /// Status was asked and did not answer.
     pub status_unanswered: bool,
+    /// The attempt before this one was of a kind that counts and did not, because the provider was away.
+    pub after_outage: bool,
     /// The attempt was made to find out whether sending works again, so it does not count against the session.
     pub probe: bool,
 }
@@ -195,11 +197,16 @@ pub fn disposition(outcome: Outcome, now: Circumstances) -> Disposition {
         | Outcome::Interrupted => {
             if now.probe {
                 uncounted(pause)
-            } else if is_last(now.counted, now.max_attempts) {
-                // A session is failed on the provider's word alone, and there was none.
-                if now.status_unanswered { uncounted(pause) } else { Disposition::Failed }
-            } else {
+            } else if !is_last(now.counted, now.max_attempts) {
                 Disposition::Retry { after: pause, counted: true }
+            } else if now.status_unanswered {
+                // A session is failed on the provider's word alone, and there was none.
+                uncounted(pause)
+            } else if now.after_outage {
+                // The budget went in the outage: the first word after it is not the last.
+                Disposition::Retry { after: pause, counted: true }
+            } else {
+                Disposition::Failed
             }
         }
     }

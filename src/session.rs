@@ -101,6 +101,10 @@ pub struct Claim {
     pub uncounted_running: u32,
     /// An earlier attempt can have had an effect at the provider.
     pub may_have_had_effect: bool,
+    /// The attempt before this one was of a kind that counts and did not: the provider was away.
+    pub after_outage: bool,
+    /// The attempt before this one ended with its process.
+    pub after_interruption: bool,
     /// When the claim was made, or read back, by the database's clock.
     pub claimed_at: DateTime<Utc>,
     /// When the claim was known to be ours, by the monotonic clock: what has passed since, added to `claimed_at`, is

@@ -54,12 +54,6 @@ impl Why {
         matches!(self, Self::NoToken | Self::ApiDown)
     }
 
-    /// Whether all processes have to know: it is about the provider, not about this process.
-    #[must_use]
-    pub fn is_shared(self) -> bool {
-        !self.is_trouble()
-    }
-
     /// Where two hold sending back at once, the weightier one is told.
     fn weight(self) -> u8 {
         match self {

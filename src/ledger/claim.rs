@@ -36,6 +36,8 @@ struct Row {
     counted_attempts: i32,
     uncounted_running: i32,
     may_have_had_effect: bool,
+    after_outage: bool,
+    after_interruption: bool,
     claimed_at: DateTime<Utc>,
 }
 
@@ -49,6 +51,8 @@ impl Row {
             counted: u32::try_from(self.counted_attempts).unwrap_or_default(),
             uncounted_running: u32::try_from(self.uncounted_running).unwrap_or_default(),
             may_have_had_effect: self.may_have_had_effect,
+            after_outage: self.after_outage,
+            after_interruption: self.after_interruption,
             claimed_at: self.claimed_at,
             answered_at,
             // From before the claim was sent: never later than the lease in the database.
@@ -101,7 +105,9 @@ impl Ledger {
                  FROM (SELECT session_id FROM preferred UNION SELECT session_id FROM due) ours
                 WHERE claimed.session_id = ours.session_id
                RETURNING claimed.session_id, source_key, attempts, counted_attempts, uncounted_running,
-                         may_have_had_effect, claimed_at AS "claimed_at!""#,
+                         may_have_had_effect, claimed_at AS "claimed_at!",
+                         coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
+                         coalesce(last_outcome = 'interrupted', false) AS "after_interruption!""#,
             i64::from(limit),
             token,
             self.instance.name(),
@@ -128,7 +134,9 @@ impl Ledger {
             Row,
             r#"/* geft-sweeper ledger.read_back */
                SELECT session_id, source_key, attempts, counted_attempts, uncounted_running, may_have_had_effect,
-                      clock_timestamp() AS "claimed_at!"
+                      clock_timestamp() AS "claimed_at!",
+                      coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
+                      coalesce(last_outcome = 'interrupted', false) AS "after_interruption!"
                  FROM geft_sweeper.cancellations WHERE state = 'in_flight' AND claim = $1"#,
             token,
         )

@@ -15,6 +15,8 @@ const EXPLANATION: &str = "the process that held the session did not write a res
 struct Expired {
     session_id: Uuid,
     counted_attempts: i32,
+    /// As in a claim: what is interrupted after such an attempt does not count either.
+    after_outage: bool,
 }
 
 impl Ledger {
@@ -49,10 +51,12 @@ async fn take_over(
     // Locks: these rows, until the end of the transaction, and only those that nobody else has locked.
     let expired = sqlx::query_as!(
         Expired,
-        "/* geft-sweeper ledger.expired */
-         SELECT session_id, counted_attempts FROM geft_sweeper.cancellations
+        r#"/* geft-sweeper ledger.expired */
+         SELECT session_id, counted_attempts,
+                coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!"
+           FROM geft_sweeper.cancellations
           WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until, session_id
-          LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED",
+          LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED"#,
         i64::from(limit),
         i64::from(passed_over),
     )
@@ -63,7 +67,8 @@ async fn take_over(
     }
     let pauses = expired.iter().map(|row| {
         let counted = u32::try_from(row.counted_attempts).unwrap_or_default();
-        pause(counted).map(|pause| pause.as_secs_f64())
+        let pause = pause(counted).or(row.after_outage.then_some(Duration::ZERO));
+        pause.map(|pause| pause.as_secs_f64())
     });
     let pauses: Vec<Option<f64>> = pauses.collect();
     let taken = write(&mut transaction, sweep, &expired, &pauses).await?;
@@ -78,17 +83,20 @@ async fn write(
     pauses: &[Option<f64>],
 ) -> Result<u64, sqlx::Error> {
     let ids: Vec<Uuid> = expired.iter().map(|row| row.session_id).collect();
+    let after_outage: Vec<bool> = expired.iter().map(|row| row.after_outage).collect();
     let rows = sqlx::query_scalar!(
         r#"/* geft-sweeper ledger.take_over */
            WITH held AS MATERIALIZED (
                SELECT c.session_id, c.reference_id, c.attempts, c.reason, c.sweep_id, c.claimed_by, c.claimed_at,
-                      now() AS ended, now() + e.pause * interval '1 second' AS again
-                 FROM UNNEST($1::uuid[], $2::float8[]) AS e(session_id, pause)
+                      now() AS ended, now() + e.pause * interval '1 second' AS again, e.after_outage
+                 FROM UNNEST($1::uuid[], $2::float8[], $5::bool[]) AS e(session_id, pause, after_outage)
                  JOIN geft_sweeper.cancellations c USING (session_id)),
            given_back AS (
                UPDATE geft_sweeper.cancellations c
                   SET state = 'pending', next_attempt_at = coalesce(held.again, held.ended), last_outcome = 'interrupted',
-                      counted_attempts = counted_attempts + 1, uncounted_running = 0, may_have_had_effect = true,
+                      counted_attempts = counted_attempts + (NOT held.after_outage)::int,
+                      uncounted_running = CASE WHEN held.after_outage THEN uncounted_running + 1 ELSE 0 END,
+                      may_have_had_effect = true,
                       claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
                  FROM held WHERE c.session_id = held.session_id),
            audited AS (
@@ -105,6 +113,7 @@ async fn write(
         pauses as &[Option<f64>],
         EXPLANATION,
         sweep,
+        &after_outage,
     )
     .fetch_one(transaction)
     .await?;

@@ -33,7 +33,9 @@ impl Intent {
             (false, false) => Self::Withdraw,
             (false, true) => Self::Ask { otherwise: State::Withdrawn },
             // The budget was spent by an attempt whose process died: before it is failed its status is asked.
-            (true, _) if claim.counted >= policy.max_attempts() => Self::Ask { otherwise: State::Failed },
+            (true, _) if claim.after_interruption && claim.counted >= policy.max_attempts() => {
+                Self::Ask { otherwise: State::Failed }
+            }
             (true, _) => Self::Cancel,
         }
     }
@@ -88,6 +90,7 @@ impl Shared {
             retry_after: attempt.retry_after,
             uncounted_running: claim.uncounted_running,
             status_unanswered: attempt.status_unanswered,
+            after_outage: claim.after_outage,
             probe,
         };
         let disposition = outcome::disposition(attempt.outcome, circumstances);
@@ -175,7 +178,7 @@ mod tests {
     use crate::config::Retry;
     use crate::outcome::Outcome;
 
-    fn intent(named: bool, counted: u32, may_have_had_effect: bool) -> Intent {
+    fn intent(named: bool, counted: u32, may_have_had_effect: bool, after_interruption: bool) -> Intent {
         let policy = Policy::new(Retry {
             initial_interval: Duration::from_secs(1),
             multiplier: 2.0,
@@ -192,6 +195,8 @@ mod tests {
             counted,
             uncounted_running: 0,
             may_have_had_effect,
+            after_outage: false,
+            after_interruption,
             claimed_at: DateTime::UNIX_EPOCH,
             answered_at: Instant::now(),
             deadline: Instant::now(),
@@ -201,12 +206,13 @@ mod tests {
 
     #[test]
     fn only_a_session_that_the_source_names_and_the_budget_allows_is_canceled() {
-        assert_eq!(intent(true, 0, false), Intent::Cancel);
-        assert_eq!(intent(true, 2, true), Intent::Cancel);
-        assert_eq!(intent(true, 3, true), Intent::Ask { otherwise: State::Failed });
-        assert_eq!(intent(false, 0, false), Intent::Withdraw);
-        assert_eq!(intent(false, 1, true), Intent::Ask { otherwise: State::Withdrawn });
-        assert_eq!(intent(false, 3, true), Intent::Ask { otherwise: State::Withdrawn });
+        assert_eq!(intent(true, 0, false, false), Intent::Cancel);
+        assert_eq!(intent(true, 2, true, true), Intent::Cancel);
+        assert_eq!(intent(true, 3, true, true), Intent::Ask { otherwise: State::Failed });
+        assert_eq!(intent(true, 3, true, false), Intent::Cancel, "one more after an outage");
+        assert_eq!(intent(false, 0, false, false), Intent::Withdraw);
+        assert_eq!(intent(false, 1, true, false), Intent::Ask { otherwise: State::Withdrawn });
+        assert_eq!(intent(false, 3, true, true), Intent::Ask { otherwise: State::Withdrawn });
     }
 
     #[test]

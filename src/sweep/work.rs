@@ -162,6 +162,7 @@ impl Shared {
             retry_after: None,
             uncounted_running: 0,
             status_unanswered: false,
+            after_outage: false,
             probe: false,
         };
         match outcome::disposition(Outcome::Interrupted, circumstances) {

@@ -111,11 +111,11 @@ impl Gate {
         self.state_locked().circuit()
     }
 
-    /// Whether attempts are under way, or something holds sending back that is not this process's own trouble.
+    /// Whether attempts are under way, or an outage that others may see end holds them back.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         let state = self.state_locked();
-        state.under_way > 0 || state.why().is_some_and(Why::is_shared)
+        state.under_way > 0 || state.why().is_some_and(Why::is_outage)
     }
 
     /// The sessions to find out with whether an outage is over, where due; the others will do as well.

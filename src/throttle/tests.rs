@@ -1,5 +1,8 @@
 //! The promises of the gate, without a network.
 
+mod circuit;
+mod sharing;
+
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;

@@ -10,6 +10,7 @@
 mod blast_radius;
 mod bounds;
 mod check;
+mod circuit;
 mod commands;
 mod daemon;
 mod demo;

@@ -1,6 +1,6 @@
 //! The budget: only attempts that count use it up, its end is asked about once more, and a person can give a new one.
 
-use geft_sweeper::sandbox::{Endpoint, Faults, NewSession, SessionFaults};
+use geft_sweeper::sandbox::{Endpoint, EndpointFaults, Fault, Faults, Moment, NewSession, SessionFaults};
 use uuid::Uuid;
 
 use super::{cancel, cancel_and_status};
@@ -65,6 +65,50 @@ async fn where_the_last_question_has_no_answer_the_session_is_not_given_up_and_t
     assert_eq!((row.brief(), row.pause), (("server_error", Some(500), None, None), Some(PAUSES[0])));
     assert_eq!(scene.standing(id).await.state, "pending");
     assert!(row.error().contains("cancel answered 500") && row.error().contains("status answered 502"), "{row:?}");
+    scene.close().await;
+}
+
+/// The budget of one is spent while status does not answer; from its second question on it does.
+async fn spent_in_an_outage(scene: &Scene) -> Uuid {
+    let status = EndpointFaults::first(["502".parse::<Fault>().unwrap()]);
+    let id = scene.abandoned_with(SessionFaults { status: Some(status), ..cancel("500") }).await;
+    scene.sweep().await;
+    assert_eq!((scene.standing(id).await.state.as_str(), scene.standing(id).await.counted), ("pending", 0));
+    scene.let_pauses_pass().await;
+    id
+}
+
+#[tokio::test]
+async fn a_session_whose_budget_went_in_an_outage_has_one_attempt_more_after_it() {
+    let scene = with_budget(1).await;
+    let id = spent_in_an_outage(&scene).await;
+    for (state, counted) in [("pending", 1), ("failed", 2)] {
+        scene.sweep().await;
+        let standing = scene.standing(id).await;
+        assert_eq!((standing.state.as_str(), standing.counted), (state, counted));
+        scene.let_pauses_pass().await;
+    }
+    assert_eq!(scene.sandbox.cancels(id), 3);
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_in_an_outage_costs_its_session_nothing() {
+    let scene = with_budget(1).await.with("schedule.sweep", "* * * * * *");
+    let id = spent_in_an_outage(&scene).await;
+    let hold = scene.sandbox.hold(Endpoint::Cancel, Moment::BeforeEffect);
+    let daemon = scene.program.start(["run"]);
+    scene.sandbox.wait_for_requests(|counts| counts.held(Endpoint::Cancel) == 1).await;
+    daemon.signal(nix::sys::signal::Signal::SIGKILL);
+    daemon.finished().await;
+    hold.release();
+    let well = NewSession { faults: Some(SessionFaults::default()), ..NewSession::default() };
+    scene.sandbox.update(id, well).unwrap();
+    scene.let_leases_end().await;
+    assert_eq!(scene.sweep().await.json()["canceled"], 1);
+    let outcomes: Vec<String> = scene.rows(id).await.into_iter().map(|row| row.outcome).collect();
+    assert_eq!(outcomes, ["server_error", "interrupted", "canceled"]);
+    assert_eq!(scene.standing(id).await.counted, 0);
     scene.close().await;
 }
 

@@ -60,6 +60,13 @@ impl Shop {
         ids
     }
 
+    /// Adds a session that is to be canceled, and that is this at the provider.
+    pub(crate) async fn abandon_as(&self, session: NewSession) -> Uuid {
+        let id = self.provider.seed(vec![session]).unwrap()[0];
+        self.table.add_as(id, "created", OLD).await;
+        id
+    }
+
     /// Waits until so many requests wait at a hold of this endpoint.
     pub(crate) async fn held(&self, endpoint: Endpoint, number: u64) {
         let held = self.provider.wait_for_requests(|counts| counts.held(endpoint) == number);
