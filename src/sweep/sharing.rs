@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
 use super::{Error, Shared, telling};
+use crate::ledger::Hold;
 use crate::throttle::{Change, Known, Pass, Verdict, Why};
 
 /// The shortest time between two looks at what the others found out.
@@ -63,7 +64,7 @@ impl Shared {
                 return Err(error);
             }
         }
-        let known: Vec<Known> = self.ledger.holds().await?.into_iter().filter_map(known).collect();
+        let known: Vec<Known> = self.ledger.holds().await?.iter().filter_map(known).collect();
         *last = Some(Instant::now());
         telling::verdict(self.gate.learn(&known), None);
         Ok(())
@@ -111,7 +112,7 @@ impl Shared {
     }
 }
 
-fn known(hold: crate::ledger::Hold) -> Option<Known> {
+fn known(hold: &Hold) -> Option<Known> {
     // A later version may have reasons that this one does not know.
     let why = [Why::RetryAfter, Why::NoToken, Why::ApiDown].into_iter().find(|why| why.as_str() == hold.why)?;
     Some(Known { why, left: hold.left, times_found: hold.times_found, ours: hold.ours })

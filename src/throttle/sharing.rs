@@ -78,26 +78,26 @@ impl State {
         }
     }
 
-    fn adopt(&mut self, hold: &Known, now: Instant) {
-        let until = now + hold.left;
+    fn adopt(&mut self, told: &Known, now: Instant) {
+        let until = now + told.left;
         match self.held {
-            None if !hold.why.is_outage() && hold.left.is_zero() => {}
+            None if !told.why.is_outage() && told.left.is_zero() => {}
             // A process that has been served so far may have a token that goes on serving.
-            None if hold.why == Why::NoToken && self.evidence.has_accepted() => {}
-            Some(held) if held.why == hold.why && hold.why.is_outage() => {
-                if !self.is_ours_to_tell(hold.why) {
+            None if told.why == Why::NoToken && self.evidence.has_accepted() => {}
+            Some(held) if held.why == told.why && told.why.is_outage() => {
+                if !self.is_ours_to_tell(told.why) {
                     self.held = Some(HeldBack { until, ..held });
-                    self.unasked = self.unasked.max(hold.times_found);
+                    self.unasked = self.unasked.max(told.times_found);
                 }
             }
-            Some(held) if held.why.weight() >= hold.why.weight() => {
+            Some(held) if held.why.weight() >= told.why.weight() => {
                 if until > held.until + SAME {
                     self.hold_back(HeldBack { until, ..held });
                 }
             }
             before => {
-                self.unasked = self.unasked.max(hold.times_found);
-                self.hold_back(HeldBack { why: hold.why, until: until.max(before.map_or(now, |held| held.until)) });
+                self.unasked = self.unasked.max(told.times_found);
+                self.hold_back(HeldBack { why: told.why, until: until.max(before.map_or(now, |held| held.until)) });
             }
         }
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::support::{Endpoints, Program, Shop, eventually};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const EVERY_SECOND: &str = "* * * * * *";
 
 /// Cancel and status, every one of them, meet this fault; no answer says when to come back.
