@@ -43,18 +43,25 @@ CREATE TABLE geft_sweeper.allowances (
     expires_at timestamptz NOT NULL
 );
 
--- The APIs that these rows may be sent to. A retired one keeps its row, so that it is known who did what.
+-- The APIs that these rows may be sent to: one row each time that one is accepted. A retired one keeps its row, so that
+-- it is known who did what.
 CREATE TABLE geft_sweeper.accepted_apis (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     origin text NOT NULL,
     client_id text NOT NULL,
     accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     accepted_by text NOT NULL,
     retired_at timestamptz,
     retired_by text,
-    PRIMARY KEY (origin, client_id),
     CONSTRAINT retired_by_somebody CHECK ((retired_at IS NULL) = (retired_by IS NULL))
 );
+CREATE UNIQUE INDEX accepted_apis_accepted ON geft_sweeper.accepted_apis (origin, client_id) WHERE retired_at IS NULL;
+
+-- The accepted API that a process sends to; none where its API is not accepted.
+ALTER TABLE geft_sweeper.processes ADD COLUMN api bigint;
 
 -- Aged sessions that the customer is still at: since when they are waited for, and when they were last asked for.
 ALTER TABLE geft_sweeper.cancellations ADD COLUMN waiting_since timestamptz, ADD COLUMN asked_at timestamptz;
+CREATE INDEX cancellations_waiting ON geft_sweeper.cancellations (asked_at)
+    WHERE state = 'pending' AND waiting_since IS NOT NULL;
 ALTER TABLE geft_sweeper.sweeps ADD COLUMN waiting bigint NOT NULL DEFAULT 0;

@@ -2,6 +2,7 @@
 //!
 //! Standard output carries results alone; errors go to standard error, each as one sentence.
 
+mod accept_api;
 mod allow;
 mod check;
 mod demo;
@@ -29,6 +30,9 @@ use geft_sweeper::lifecycle::Lifecycle;
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const MISUSED: u8 = 2;
+
+/// The longest name that is recorded, in characters.
+const LONGEST_NAME: usize = 100;
 
 /// Cancels abandoned Flinks Pay GEFT sessions and keeps an audit trail of every attempt in Postgres.
 #[derive(Debug, Parser)]
@@ -74,6 +78,9 @@ enum Command {
     /// Releases sessions past the limit on how many are taken on within ten minutes
     #[command(after_help = allow::EXAMPLES)]
     Allow(allow::Arguments),
+    /// The sessions of this database may be sent to the API of this configuration, or no longer
+    #[command(after_help = accept_api::EXAMPLES)]
+    AcceptApi(accept_api::Arguments),
     /// A local GEFT API for trying things out, with faults that can be set
     Sandbox(Box<sandbox::SandboxArgs>),
     /// The main job on a private PostgreSQL and the sandbox; leaves nothing behind
@@ -154,6 +161,7 @@ async fn run(command: Command, file: Option<&Path>, lifecycle: Lifecycle) -> any
         Command::Status(arguments) => status::run(file, &arguments).await,
         Command::Requeue(arguments) => requeue::run(file, &arguments).await,
         Command::Allow(arguments) => allow::run(file, &arguments).await,
+        Command::AcceptApi(arguments) => accept_api::run(file, &arguments).await,
         Command::Sandbox(arguments) => sandbox::run(*arguments, lifecycle.stop).await.map(|()| Verdict::Good),
         Command::Demo(arguments) => demo::run(arguments, lifecycle).await,
     }
@@ -187,6 +195,15 @@ fn sentence(said: &str) -> String {
 /// Reads a duration from the command line.
 fn duration(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "give a duration such as 90s or 10m")
+}
+
+/// Reads who does something, from the command line.
+fn actor(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.contains(char::is_control) {
+        return Err(format!("give the name of who says so, on one line and at most {LONGEST_NAME} characters long"));
+    }
+    Ok(name.to_owned())
 }
 
 /// Says an error on standard error, a sentence a line, and gives the exit status that belongs to it.

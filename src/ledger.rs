@@ -4,6 +4,7 @@
 //! It never reads the merchant's tables and never talks to the provider. A statement that finishes work names the
 //! claim that the work belongs to, so that a late process changes nothing.
 
+mod apis;
 mod backlog;
 mod brakes;
 mod claim;
@@ -11,6 +12,7 @@ mod discover;
 mod holds;
 mod intakes;
 mod processes;
+mod questions;
 mod record;
 mod release;
 mod requeue;
@@ -20,12 +22,15 @@ mod slots;
 mod sweeps;
 mod take_over;
 
+pub use apis::{Acceptance, Api, Look};
 pub use backlog::{Backlog, PaidAfterAbandonment};
 pub use brakes::{ActingBrake, Brake};
+pub use claim::Aged;
 pub use discover::{DUE_OR_NOT_TAKEN_ON, NOT_TAKEN_ON, Progress};
 pub use holds::Hold;
 pub use intakes::{Intake, Standing};
 pub use processes::{Instance, Process};
+pub use questions::{Left, Question};
 pub use record::{AttemptResult, Recorded};
 pub use release::Settled;
 pub use requeue::{Requeued, Selection as RequeueSelection};
@@ -79,13 +84,14 @@ pub struct Ledger {
     database: Database,
     instance: Instance,
     doubtful: claim::Doubtful,
+    sends_to: processes::SendsTo,
 }
 
 impl Ledger {
     /// A ledger on this database, written under this process's name.
     #[must_use]
     pub fn new(database: Database, instance: Instance) -> Self {
-        Self { database, instance, doubtful: claim::Doubtful::default() }
+        Self { database, instance, doubtful: claim::Doubtful::default(), sends_to: processes::SendsTo::default() }
     }
 
     /// The name of this process.

@@ -21,6 +21,7 @@ pub mod source;
 
 // When to send, when to send again, and when not at all.
 pub mod backoff;
+pub mod clocks;
 pub mod pace;
 pub mod throttle;
 

@@ -240,6 +240,7 @@ fn api(options: Options) -> Api {
         seed: options.seed,
         expire_after: options.expire_after,
         faults: Arc::new(options.faults).into(),
+        set_at: Instant::now().into(),
         sessions: state::Sessions::default(),
         tokens: tokens::Tokens::default(),
         log: log::Log::default(),

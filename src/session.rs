@@ -93,6 +93,8 @@ pub struct Claim {
     pub session_id: SessionId,
     /// The id in the spelling of the merchant's column.
     pub source_key: String,
+    /// It is canceled for its age alone, so that the clocks have a say in it.
+    pub aged: bool,
     /// The number that this attempt has: 1, 2, 3 …
     pub attempt: i32,
     /// Counted attempts before this one, since the session was taken on or requeued.

@@ -3,11 +3,14 @@
 //! A sweep takes no input but the database: what set it off only wakes it. A retry is a row with a later time, never a
 //! sleep in memory.
 
+mod aging;
 mod attempt;
 mod blast_radius;
 mod brakes;
 mod discovery;
+mod environment;
 mod progress;
+mod questions;
 mod recorder;
 mod sharing;
 mod telling;
@@ -24,10 +27,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backoff::Policy;
+use crate::clocks::Clocks;
 use crate::config::Config;
 use crate::database::{self, Database};
 use crate::geft::Client;
-use crate::ledger::{Ledger, Sweep, SweepStatus, Trigger};
+use crate::ledger::{Api, Brake, Ledger, Sweep, SweepStatus, Trigger};
 use crate::pace::{Pace, Told, Wanted};
 use crate::source::Source;
 use crate::throttle::{Circuit, Gate, HeldBack, Why};
@@ -104,6 +108,11 @@ struct Shared {
     policy: Policy,
     recorder: Recorder,
     brakes: brakes::Brakes,
+    environment: environment::Environment,
+    clocks: Clocks,
+    /// When the API was last asked for nothing but the time.
+    asked_for_time: Mutex<Option<Instant>>,
+    answers: questions::Answers,
     /// The merchant's table as it was last inspected.
     source: Mutex<Option<Arc<Source>>>,
     /// When leases that ran out were last looked for.
@@ -122,7 +131,9 @@ impl Sweeper {
         telling::register();
         brakes::register();
         let pace = share_pace(&ledger, config.api.max_requests_per_second);
-        let client = Client::new(&config.api, pace, stop.clone())?;
+        let clocks = Clocks::new(config.brakes.clock_tolerance);
+        let client = Client::new(&config.api, pace, clocks.clone(), stop.clone())?;
+        let api = Api { origin: config.api.origin(), client_id: config.api.client_id.clone() };
         let current = Arc::new(Mutex::new(None));
         let progress = Arc::new(Progress::default());
         let recorder = Recorder::start(ledger.clone(), Arc::clone(&current), Arc::clone(&progress), stop.clone());
@@ -139,6 +150,10 @@ impl Sweeper {
             policy: Policy::new(config.retry.clone()),
             recorder,
             brakes: brakes::Brakes::default(),
+            environment: environment::Environment::new(api, config.brakes.unknown_api),
+            clocks,
+            asked_for_time: Mutex::new(None),
+            answers: questions::Answers::default(),
             source: Mutex::new(None),
             looked_for_expired: Mutex::new(None),
             census: Mutex::new(None),
@@ -189,21 +204,31 @@ impl Sweeper {
         let shared = &self.shared;
         let id = shared.ledger.open_sweep(trigger).await?;
         *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        let mut kept_back = None;
         tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
         let mut braked = None;
-        let worked = async {
+        shared.allow_round_locked();
+        let worked: Result<End, Error> = async {
+            if !shared.look_at_environment().await? {
+                return Ok(End::Refused);
+            }
             // Boxed, so that the rest of the sweep does not carry it along.
             braked = Box::pin(shared.discover(id, trigger)).await?;
             // What was taken on before goes on all the same.
-            self.work_until_done(far(Instant::now(), wait)).await
+            let end = self.work_until_done(far(Instant::now(), wait)).await?;
+            shared.heed_clocks().await?;
+            kept_back = shared.kept_back().await?;
+            Ok(end)
         }
         .await;
         let cut_short = match &worked {
             Ok(_) if braked.is_some() => braked,
             Ok(End::Stopped) => Some("asked to stop".to_owned()),
+            Ok(End::Refused) => shared.brakes.sentence(Brake::Environment),
             Ok(End::Held(held)) if held.why != Why::RetryAfter => Some(held.why.sentence().to_owned()),
             Ok(End::Held(_) | End::Idle) => {
-                shared.gate.refused_from_the_start().then(|| Why::CredentialsRefused.sentence().to_owned())
+                let refused = shared.gate.refused_from_the_start();
+                refused.then(|| Why::CredentialsRefused.sentence().to_owned()).or(kept_back)
             }
             Err(error) => Some(error.to_string()),
         };
@@ -223,7 +248,7 @@ impl Sweeper {
 
     /// How long until something is due; none where nothing is open.
     pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
-        Ok(self.shared.ledger.next_due().await?)
+        self.shared.next_due().await
     }
 
     /// Works, and waits for what falls due or is held back until `limit`.
@@ -232,10 +257,10 @@ impl Sweeper {
         let patience = Instant::now() + PATIENCE;
         loop {
             let end = shared.work().await?;
-            let due = shared.ledger.next_due().await?.map(|due| far(Instant::now(), due));
+            let due = shared.next_due().await?.map(|due| far(Instant::now(), due));
             let due = due.filter(|due| *due <= limit.max(Instant::now()));
             let next = match end {
-                End::Stopped => return Ok(end),
+                End::Stopped | End::Refused => return Ok(end),
                 // All that was to be sent by now was sent.
                 End::Held(held) if due.is_none() && !held.why.is_trouble() => return Ok(End::Idle),
                 End::Held(held) => held_until(held, limit, patience),

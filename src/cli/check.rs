@@ -2,6 +2,7 @@
 //!
 //! It writes nothing, migrates nothing and cancels nothing; it asks the API for one token.
 
+mod api;
 mod lines;
 
 use std::path::Path;
@@ -9,12 +10,9 @@ use std::time::Duration;
 
 use geft_sweeper::config::{self, Sections, Selection};
 use geft_sweeper::database::Database;
-use geft_sweeper::geft::{Client, NotBegun};
 use geft_sweeper::ledger::{Instance, Ledger, Schema};
-use geft_sweeper::pace::Pace;
 use geft_sweeper::source::{Census, Fate, Plan, Plans, Source, StatusCount};
 use sqlx::PgConnection;
-use tokio_util::sync::CancellationToken;
 
 use super::{Verdict, output, wiring};
 use lines::Lines;
@@ -33,8 +31,8 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::R
     let sections = config::from_process(file);
     let mut lines = Lines::default();
     check_configuration(&sections, &mut lines);
-    check_database(&sections, &mut lines).await;
-    check_api(&sections, &mut lines).await;
+    let ledger = check_database(&sections, &mut lines).await;
+    api::check(&sections, ledger.as_ref(), &mut lines).await;
     if arguments.json {
         wiring::print(&lines.json())?;
     } else {
@@ -56,24 +54,22 @@ fn check_configuration(sections: &Sections, lines: &mut Lines) {
     }
 }
 
-async fn check_database(sections: &Sections, lines: &mut Lines) {
-    let Some(settings) = &sections.database else { return };
+/// Gives the ledger, where the database answers.
+async fn check_database(sections: &Sections, lines: &mut Lines) -> Option<Ledger> {
+    let settings = sections.database.as_ref()?;
     let instance = Instance::new("check");
-    let database = match Database::new(settings, &instance.application_name()) {
-        Ok(database) => database,
-        Err(error) => return lines.fail("database", error.to_string()),
-    };
+    let mut failed = |error: geft_sweeper::database::Error| lines.fail("database", error.to_string());
+    let database = Database::new(settings, &instance.application_name()).map_err(&mut failed).ok()?;
     check_way(&database, lines);
-    let mut connection = match database.connect().await {
-        Ok(connection) => connection,
-        Err(error) => return lines.fail("database", error.to_string()),
-    };
+    let failed = |error: geft_sweeper::database::Error| lines.fail("database", error.to_string());
+    let mut connection = database.connect().await.map_err(failed).ok()?;
     let ledger = Ledger::new(database.clone(), instance);
     check_server(&ledger, &database, lines).await;
     check_schema(&ledger, settings.auto_migrate, lines).await;
     if let Some(settings) = &sections.source {
         check_source(settings, &mut connection, lines).await;
     }
+    Some(ledger)
 }
 
 async fn check_server(ledger: &Ledger, database: &Database, lines: &mut Lines) {
@@ -208,30 +204,5 @@ fn check_census(census: &Census, lines: &mut Lines) {
             lines.ok("newest row", format!("created at {}, {age} ago", output::moment(&newest)));
         }
         _ => lines.warn("newest row", "there is none with a date: is this the right table?"),
-    }
-}
-
-async fn check_api(sections: &Sections, lines: &mut Lines) {
-    let Some(settings) = &sections.api else { return };
-    let client = match Client::new(settings, Pace::unlimited(), CancellationToken::new()) {
-        Ok(client) => client,
-        Err(error) => return lines.fail("api", error.to_string()),
-    };
-    match client.authorize().await {
-        Ok(()) => {
-            lines.ok("api", format!("{} answers", settings.base_url));
-            lines.ok("credentials", "accepted");
-        }
-        Err(NotBegun::CredentialsRefused { error }) => {
-            lines.ok("api", format!("{} answers", settings.base_url));
-            lines.fail(
-                "credentials",
-                format!("{error}; see api.client_id and api.client_secret (or api.client_secret_file)"),
-            );
-        }
-        Err(not_begun) => {
-            lines.fail("api", format!("{} gives no token: {not_begun}; see api.base_url", settings.base_url));
-            lines.fail("credentials", "could not be tried: the API gave no answer to them");
-        }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn sweep(sweep: &Sweep) -> String {
         ("retried", Some(sweep.retried), "attempts that will be repeated"),
         ("failed", Some(sweep.failed), "given up: see `geft-sweeper requeue`"),
         ("withdrawn", Some(sweep.withdrawn), "no longer named by the source"),
+        ("waiting", Some(sweep.waiting), "left for the next sweep: the customer is at them"),
         ("skipped", Some(sweep.skipped), "source rows that could not be used"),
         ("left_alone", sweep.left_alone, "source rows whose status is in neither list"),
         ("dated_ahead", sweep.dated_ahead, "source rows dated in the future"),

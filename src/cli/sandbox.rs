@@ -100,6 +100,9 @@ struct FaultArgs {
     /// Refusals repeat the Authorization header
     #[arg(long)]
     echo_token: bool,
+    /// Where the provider's clock stands at the start, in seconds since 1970; left out: it is right
+    #[arg(long, value_name = "SECONDS")]
+    clock: Option<i64>,
 }
 
 /// Runs the sandbox until `stop`.
@@ -143,6 +146,7 @@ impl FaultArgs {
             expires_in: self.expires_in.unwrap_or_default(),
             status_needs_token: self.status_needs_token,
             echo_token: self.echo_token,
+            clock_unix_seconds: self.clock,
             ..usual
         };
         let retry_after = &mut faults.retry_after;

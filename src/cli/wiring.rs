@@ -5,7 +5,7 @@ use std::path::Path;
 
 use geft_sweeper::config::{self, Config};
 use geft_sweeper::database::Database;
-use geft_sweeper::ledger::{Instance, Ledger, Schema};
+use geft_sweeper::ledger::{Api, Instance, Ledger, Schema};
 use geft_sweeper::sweep;
 
 use super::{Misconfigured, Misused};
@@ -28,6 +28,11 @@ pub(super) fn wire(config: Config) -> anyhow::Result<Wired> {
     let database = Database::new(&config.database, &instance.application_name())?;
     let ledger = Ledger::new(database.clone(), instance);
     Ok(Wired { config, database, ledger })
+}
+
+/// The API of this configuration, as the database knows it.
+pub(super) fn api(settings: &config::Api) -> Api {
+    Api { origin: settings.origin(), client_id: settings.client_id.clone() }
 }
 
 /// The host's name, for people alone.

@@ -134,6 +134,14 @@ pub struct Api {
     pub headers: Vec<(String, SecretString)>,
 }
 
+impl Api {
+    /// Scheme, host and port of the address, as the database knows the API by; the scheme's usual port is left out.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.base_url.origin().ascii_serialization()
+    }
+}
+
 /// `[api] token_use`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenUse {

@@ -16,6 +16,7 @@ use super::redaction::Redaction;
 use super::token::{Token, Tokens, Turn};
 use super::wire::Grant;
 use super::{NotBegun, StatusAnswer};
+use crate::clocks::Clocks;
 use crate::config;
 use crate::outcome::{Attempt, Outcome, Said};
 use crate::pace::Pace;
@@ -41,9 +42,9 @@ struct Credentials {
 
 impl Client {
     /// Sets up the HTTP client. Nothing is sent yet. After `stop` no cancel is begun any more.
-    pub fn new(api: &config::Api, pace: Pace, stop: CancellationToken) -> Result<Self, Error> {
+    pub fn new(api: &config::Api, pace: Pace, clocks: Clocks, stop: CancellationToken) -> Result<Self, Error> {
         Ok(Self {
-            exchange: Exchange::new(api, pace)?,
+            exchange: Exchange::new(api, pace, clocks)?,
             tokens: Tokens::new(api.token_use),
             redaction: Redaction::new(api),
             credentials: Credentials { client_id: api.client_id.clone(), client_secret: api.client_secret.clone() },
@@ -121,7 +122,7 @@ impl Client {
         }
     }
 
-    /// Gets a token, to prove the credentials.
+    /// Gets a token, to prove the credentials or to hear what time it is there.
     pub async fn authorize(&self) -> Result<(), NotBegun> {
         // Time for the request, and as much again for its turn.
         let until = Instant::now() + self.timeout * 2;

@@ -6,11 +6,13 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use chrono::{DateTime, Utc};
+use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response};
 use tokio::time::timeout_at;
 
 use super::{connection, retry_after, wire};
+use crate::clocks::Clocks;
 use crate::config;
 use crate::pace::Pace;
 use crate::session::SessionId;
@@ -117,16 +119,18 @@ pub(super) struct Exchange {
     http: reqwest::Client,
     base: String,
     pace: Pace,
+    clocks: Clocks,
     timeout: Duration,
     max_retry_after: Duration,
 }
 
 impl Exchange {
-    pub(super) fn new(api: &config::Api, pace: Pace) -> Result<Self, connection::Error> {
+    pub(super) fn new(api: &config::Api, pace: Pace, clocks: Clocks) -> Result<Self, connection::Error> {
         Ok(Self {
             http: connection::client(api)?,
             base: api.base_url.as_str().trim_end_matches('/').to_owned(),
             pace,
+            clocks,
             timeout: api.timeout,
             max_retry_after: api.max_retry_after,
         })
@@ -184,6 +188,7 @@ impl Exchange {
         let until = (started + limit).into();
         let sent = timeout_at(until, request.send()).await.map_err(|_| Failure::Timeout(limit))?;
         let mut response = sent.map_err(|error| Failure::Network(chain(error)))?;
+        self.clocks.observe(told_time(response.headers()), started);
         let body = match timeout_at(until, read(&mut response)).await {
             Ok(body) => body,
             Err(_) => Body::Broken(Failure::Timeout(limit)),
@@ -215,6 +220,12 @@ async fn read(response: &mut Response) -> Body {
     }
 }
 
+/// What the provider's clock said when it answered. An answer out of a cache tells when somebody else was answered.
+fn told_time(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let date = text(headers, &DATE).filter(|_| !headers.contains_key(AGE))?;
+    httpdate::parse_http_date(date.trim()).ok().map(DateTime::from)
+}
+
 fn text<'headers>(headers: &'headers HeaderMap, name: &HeaderName) -> Option<&'headers str> {
     headers.get(name)?.to_str().ok()
 }
@@ -243,6 +254,8 @@ fn chain(error: reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -253,6 +266,21 @@ mod tests {
         for other in ["text/html", "application/jsonp", "", "application/x; a=/json"] {
             assert!(!is_json_type(other), "{other}");
         }
+    }
+
+    #[test]
+    fn the_time_is_told_by_a_date_that_can_be_read_and_comes_from_no_cache() {
+        let told = |headers: &[(HeaderName, &'static str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            told_time(&headers.collect())
+        };
+        let noon = "Sun, 06 Nov 1994 12:00:00 GMT";
+        assert_eq!(told(&[(DATE, noon)]).map(|at| at.to_rfc3339()).as_deref(), Some("1994-11-06T12:00:00+00:00"));
+        assert_eq!(told(&[(DATE, noon), (AGE, "3600")]), None);
+        for other in ["", "soon", "1994-11-06T12:00:00Z", "Sun, 06 Nov 0000 12:00:00 GMT"] {
+            assert_eq!(told(&[(DATE, other)]), None, "{other}");
+        }
+        assert_eq!(told(&[]), None);
     }
 
     #[test]

@@ -14,6 +14,17 @@ use crate::session::{Claim, SessionId};
 /// What is kept of a lease for writing the result down.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// Which aged sessions may be claimed; all others always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aged {
+    /// All of them.
+    All,
+    /// Those that have been waited for this long: the others are asked for their status first.
+    WaitedFor(Duration),
+    /// None: it is not known how old they are.
+    None,
+}
+
 /// A claim whose commit may or may not have been answered: its token, and when it was sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubtful(Arc<Mutex<Option<(Uuid, Instant)>>>);
@@ -28,17 +39,18 @@ impl Doubtful {
     }
 }
 
-/// A claimed row, as both statements of this room give it.
-struct Row {
-    session_id: Uuid,
-    source_key: String,
-    attempts: i32,
-    counted_attempts: i32,
-    uncounted_running: i32,
-    may_have_had_effect: bool,
-    after_outage: bool,
-    after_interruption: bool,
-    claimed_at: DateTime<Utc>,
+/// A claimed row, as every statement that claims gives it.
+pub(super) struct Row {
+    pub(super) session_id: Uuid,
+    pub(super) source_key: String,
+    pub(super) aged: bool,
+    pub(super) attempts: i32,
+    pub(super) counted_attempts: i32,
+    pub(super) uncounted_running: i32,
+    pub(super) may_have_had_effect: bool,
+    pub(super) after_outage: bool,
+    pub(super) after_interruption: bool,
+    pub(super) claimed_at: DateTime<Utc>,
 }
 
 impl Row {
@@ -47,6 +59,7 @@ impl Row {
             token,
             session_id: self.session_id.into(),
             source_key: self.source_key,
+            aged: self.aged,
             attempt: self.attempts,
             counted: u32::try_from(self.counted_attempts).unwrap_or_default(),
             uncounted_running: u32::try_from(self.uncounted_running).unwrap_or_default(),
@@ -63,8 +76,8 @@ impl Row {
 
 impl Ledger {
     /// Claims at most `limit` due sessions, oldest due first. Rows that another process holds are passed over.
-    pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Claim>, Error> {
-        self.claim_preferring(&[], limit, lease).await
+    pub async fn claim(&self, limit: u32, lease: Duration, aged: Aged) -> Result<Vec<Claim>, Error> {
+        self.claim_preferring(&[], limit, lease, aged).await
     }
 
     /// The same, and of the due sessions those in `preferred` come first.
@@ -75,27 +88,25 @@ impl Ledger {
         preferred: &[SessionId],
         limit: u32,
         lease: Duration,
+        aged: Aged,
     ) -> Result<Vec<Claim>, Error> {
-        let doubtful = self.claimed_in_doubt(lease).await?;
-        if !doubtful.is_empty() {
-            return Ok(doubtful);
-        }
         let preferred: Vec<Uuid> = preferred.iter().map(|session| session.uuid()).collect();
-        let token = Uuid::new_v4();
-        let asked_at = Instant::now();
-        self.doubtful.set_locked(Some((token, asked_at)));
-        let statement = sqlx::query_as!(
-            Row,
-            r#"/* geft-sweeper ledger.claim */
+        let waited = if let Aged::WaitedFor(grace) = aged { Some(grace.as_secs_f64()) } else { None };
+        let statement = async |token: Uuid| {
+            sqlx::query_as!(
+                Row,
+                r#"/* geft-sweeper ledger.claim */
                WITH preferred AS (
                    SELECT session_id FROM geft_sweeper.cancellations
                     WHERE session_id = ANY($5) AND state = 'pending' AND next_attempt_at <= now()
+                      AND (reason <> 'aged' OR $6 OR waiting_since <= now() - $7::float8 * interval '1 second')
                     ORDER BY next_attempt_at, session_id
                     LIMIT $1
                     FOR UPDATE SKIP LOCKED),
                due AS (
                    SELECT session_id FROM geft_sweeper.cancellations
                     WHERE state = 'pending' AND next_attempt_at <= now()
+                      AND (reason <> 'aged' OR $6 OR waiting_since <= now() - $7::float8 * interval '1 second')
                     ORDER BY next_attempt_at, session_id
                     LIMIT $1 - (SELECT count(*) FROM preferred)
                     FOR UPDATE SKIP LOCKED)
@@ -104,18 +115,38 @@ impl Ledger {
                       claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $4::float8 * interval '1 second'
                  FROM (SELECT session_id FROM preferred UNION SELECT session_id FROM due) ours
                 WHERE claimed.session_id = ours.session_id
-               RETURNING claimed.session_id, source_key, attempts, counted_attempts, uncounted_running,
-                         may_have_had_effect, claimed_at AS "claimed_at!",
+               RETURNING claimed.session_id, source_key, reason = 'aged' AS "aged!", attempts, counted_attempts,
+                         uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!",
                          coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
                          coalesce(last_outcome = 'interrupted', false) AS "after_interruption!""#,
-            i64::from(limit),
-            token,
-            self.instance.name(),
-            lease.as_secs_f64(),
-            &preferred,
-        )
-        .fetch_all(self.database.pool());
-        let rows = self.run("claiming sessions", statement).await?;
+                i64::from(limit),
+                token,
+                self.instance.name(),
+                lease.as_secs_f64(),
+                &preferred,
+                aged == Aged::All,
+                waited,
+            )
+            .fetch_all(self.database.pool())
+            .await
+        };
+        self.claimed_by(lease, statement).await
+    }
+
+    /// Claims by a statement that is given the token, unless an earlier claim turns up whose answer was lost.
+    pub(super) async fn claimed_by(
+        &self,
+        lease: Duration,
+        statement: impl AsyncFnOnce(Uuid) -> Result<Vec<Row>, sqlx::Error>,
+    ) -> Result<Vec<Claim>, Error> {
+        let doubtful = self.claimed_in_doubt(lease).await?;
+        if !doubtful.is_empty() {
+            return Ok(doubtful);
+        }
+        let token = Uuid::new_v4();
+        let asked_at = Instant::now();
+        self.doubtful.set_locked(Some((token, asked_at)));
+        let rows = self.run("claiming sessions", statement(token)).await?;
         self.doubtful.set_locked(None);
         let answered_at = Instant::now();
         Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, answered_at, lease)).collect())
@@ -133,8 +164,8 @@ impl Ledger {
         let statement = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.read_back */
-               SELECT session_id, source_key, attempts, counted_attempts, uncounted_running, may_have_had_effect,
-                      clock_timestamp() AS "claimed_at!",
+               SELECT session_id, source_key, reason = 'aged' AS "aged!", attempts, counted_attempts, uncounted_running,
+                      may_have_had_effect, clock_timestamp() AS "claimed_at!",
                       coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
                       coalesce(last_outcome = 'interrupted', false) AS "after_interruption!"
                  FROM geft_sweeper.cancellations WHERE state = 'in_flight' AND claim = $1"#,
@@ -147,16 +178,29 @@ impl Ledger {
     }
 
     /// How long until the next session is due or the next lease ends; none where nothing is open. Zero: now.
-    pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
+    pub async fn next_due(&self, aged: Aged) -> Result<Option<Duration>, Error> {
         let statement = sqlx::query_scalar!(
             "/* geft-sweeper ledger.next_due */
              SELECT extract(epoch FROM least(
-                 (SELECT min(next_attempt_at) FROM geft_sweeper.cancellations WHERE state = 'pending'),
+                 (SELECT min(next_attempt_at) FROM geft_sweeper.cancellations
+                   WHERE state = 'pending' AND ($1 OR reason <> 'aged')),
                  (SELECT min(lease_until) FROM geft_sweeper.cancellations WHERE state = 'in_flight')
-             ) - clock_timestamp())::float8"
+             ) - clock_timestamp())::float8",
+            aged != Aged::None,
         )
         .fetch_one(self.database.pool());
         let seconds = self.run("asking when the next session is due", statement).await?;
         Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+    }
+
+    /// Whether a session is due that is to be canceled for its age.
+    pub async fn is_aged_due(&self) -> Result<bool, Error> {
+        let statement = sqlx::query_scalar!(
+            r#"/* geft-sweeper ledger.is_aged_due */
+               SELECT EXISTS (SELECT FROM geft_sweeper.cancellations
+                               WHERE state = 'pending' AND reason = 'aged' AND next_attempt_at <= now()) AS "due!""#
+        )
+        .fetch_one(self.database.pool());
+        self.run("asking for sessions that are due for their age", statement).await
     }
 }

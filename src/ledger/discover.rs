@@ -77,7 +77,8 @@ impl Ledger {
                        source_key = excluded.source_key, reference_id = excluded.reference_id, reason = excluded.reason,
                        source_status = excluded.source_status, source_created_at = excluded.source_created_at,
                        sweep_id = excluded.sweep_id, state = 'pending', next_attempt_at = excluded.next_attempt_at,
-                       counted_attempts = 0, uncounted_running = 0, discovered_at = clock_timestamp(), finished_at = NULL
+                       counted_attempts = 0, uncounted_running = 0, discovered_at = clock_timestamp(), finished_at = NULL,
+                       waiting_since = NULL, asked_at = NULL
                    WHERE known.state = 'withdrawn'
                    RETURNING 1)
                , tallied AS (

@@ -2,6 +2,7 @@
 //!
 //! No lease depends on it: sessions are taken over by their lease alone.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -40,6 +41,20 @@ impl Instance {
     }
 }
 
+/// The accepted API that this process sends to, as it was last looked up; shown to whoever wants to retire it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SendsTo(Arc<Mutex<Option<i64>>>);
+
+impl SendsTo {
+    pub(super) fn set_locked(&self, api: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = api;
+    }
+
+    fn get_locked(&self) -> Option<i64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A process that is alive.
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {
@@ -74,12 +89,16 @@ impl Ledger {
     ) -> Result<(), Error> {
         let statement = sqlx::query!(
             "/* geft-sweeper ledger.show_alive */
-             WITH forgotten AS (DELETE FROM geft_sweeper.processes WHERE seen_at < now() - interval '1 day' AND instance <> $1)
+             WITH forgotten AS (DELETE FROM geft_sweeper.processes WHERE seen_at < now() - interval '1 day' AND instance <> $1),
+                  without_process AS (
+                      DELETE FROM geft_sweeper.brakes b
+                       WHERE instance <> '' AND acting_since < now() - interval '1 day'
+                         AND NOT EXISTS (SELECT FROM geft_sweeper.processes p WHERE p.instance = b.instance))
              INSERT INTO geft_sweeper.processes AS known
-                 (instance, host, pid, command, version, held_back_by, held_back_until, circuit)
-             VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7::float8 * interval '1 second', $8)
+                 (instance, host, pid, command, version, held_back_by, held_back_until, circuit, api)
+             VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7::float8 * interval '1 second', $8, $9)
              ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp(), held_back_by = excluded.held_back_by,
-                 held_back_until = excluded.held_back_until, circuit = excluded.circuit",
+                 held_back_until = excluded.held_back_until, circuit = excluded.circuit, api = excluded.api",
             self.instance.name,
             self.instance.host,
             i64::from(std::process::id()),
@@ -88,16 +107,19 @@ impl Ledger {
             held_back.map(|(reason, _)| reason),
             held_back.map(|(_, left)| left.as_secs_f64()),
             circuit,
+            self.sends_to.get_locked(),
         )
         .execute(self.database.pool());
         self.run("showing that this process is alive", statement).await?;
         Ok(())
     }
 
-    /// Takes this process off the list: it ends in good order.
+    /// Takes this process off the list, and the brakes that act on it alone: it ends in good order.
     pub async fn say_goodbye(&self) -> Result<(), Error> {
         let statement = sqlx::query!(
-            "/* geft-sweeper ledger.say_goodbye */ DELETE FROM geft_sweeper.processes WHERE instance = $1",
+            "/* geft-sweeper ledger.say_goodbye */
+             WITH brakes AS (DELETE FROM geft_sweeper.brakes WHERE instance = $1)
+             DELETE FROM geft_sweeper.processes WHERE instance = $1",
             self.instance.name
         )
         .execute(self.database.pool());

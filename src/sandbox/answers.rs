@@ -2,6 +2,8 @@
 //!
 //! Wire shapes only; when each is sent is decided elsewhere.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -138,6 +140,12 @@ pub(super) fn retry_after(setting: &RetryAfter) -> Vec<(HeaderName, String)> {
             vec![(DATE, http_date(date)), (RETRY_AFTER, http_date(until))]
         }
     }
+}
+
+/// The `Date` of a clock that stood so, that long ago.
+pub(super) fn date(unix_seconds: i64, ago: Duration) -> String {
+    let stood = DateTime::from_timestamp(unix_seconds, 0).unwrap_or_default();
+    http_date(stood + TimeDelta::from_std(ago).unwrap_or_default())
 }
 
 fn http_date(date: DateTime<Utc>) -> String {

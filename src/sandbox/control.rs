@@ -17,6 +17,7 @@
 //! These requests are neither counted nor logged, and meet no fault.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
@@ -64,6 +65,7 @@ fn unknown() -> Refused {
 impl Api {
     pub(super) fn replace_faults(&self, faults: Faults) -> Result<(), InvalidFaults> {
         faults.check()?;
+        *self.set_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         *self.faults.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(faults);
         Ok(())
     }

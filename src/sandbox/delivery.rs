@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION};
+use axum::http::header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue, LOCATION};
 use axum::http::{Response as HttpResponse, StatusCode};
 use axum::response::Response;
 use futures_util::stream;
@@ -51,6 +51,7 @@ pub(super) fn send(kind: Kind, answer: Answer, exchange: Exchange) -> Response {
     let (content_type, bytes) = answer.content();
     let bytes = Bytes::from(bytes);
     let length = bytes.len();
+    let clock = exchange.faults.clock_unix_seconds.map(|seconds| answers::date(seconds, exchange.api.set_ago()));
     let body = match kind {
         Kind::SlowBody => in_drops(bytes, Duration::from_millis(exchange.faults.slow_body_ms), exchange),
         Kind::CutBody => cut(bytes.slice(..length / 2), exchange),
@@ -63,7 +64,8 @@ pub(super) fn send(kind: Kind, answer: Answer, exchange: Exchange) -> Response {
     if kind == Kind::CutBody {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length.max(1)));
     }
-    for (name, value) in answer.headers {
+    // Without one, the server adds the date of this machine.
+    for (name, value) in clock.map(|date| (DATE, date)).into_iter().chain(answer.headers) {
         insert(headers, name, &value);
     }
     response

@@ -29,6 +29,8 @@ pub(super) struct Api {
     pub(super) seed: u64,
     pub(super) expire_after: Option<Duration>,
     pub(super) faults: RwLock<Arc<Faults>>,
+    /// When the faults were last set.
+    pub(super) set_at: Mutex<Instant>,
     pub(super) sessions: Sessions,
     pub(super) tokens: Tokens,
     pub(super) log: Log,
@@ -46,6 +48,11 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn faults(&self) -> Arc<Faults> {
         Arc::clone(&self.faults.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long ago the faults were last set.
+    pub(super) fn set_ago(&self) -> Duration {
+        self.set_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     fn elapsed_ms(&self) -> u64 {

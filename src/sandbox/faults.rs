@@ -46,6 +46,9 @@ pub struct Faults {
     pub status_needs_token: bool,
     /// Whether refusals repeat the Authorization header, as careless servers do.
     pub echo_token: bool,
+    /// Where the provider's clock, which `Date` tells, stands when this setting is made, in seconds since 1970; it goes on
+    /// from there. Left out: it is right.
+    pub clock_unix_seconds: Option<i64>,
 }
 
 impl Default for Faults {
@@ -67,6 +70,7 @@ impl Default for Faults {
             expires_in: ExpiresIn::default(),
             status_needs_token: false,
             echo_token: false,
+            clock_unix_seconds: None,
         }
     }
 }
@@ -221,8 +225,13 @@ pub enum InvalidFaults {
     #[error("`token_seconds` is {0}: write a number from 0 to a billion")]
     TokenSeconds(u64),
     /// The date cannot be written.
-    #[error("`retry_after.date_unix_seconds` is {0}: write the seconds since 1970 of a year before 9999")]
-    Date(i64),
+    #[error("`{setting}` is {seconds}: write the seconds since 1970 of a year before 9999")]
+    Date {
+        /// The name of the setting.
+        setting: &'static str,
+        /// What was given.
+        seconds: i64,
+    },
 }
 
 /// 9998-12-31: the last year that an HTTP date can write, less room for the longest Retry-After.
@@ -257,8 +266,14 @@ impl Faults {
         if self.token_seconds > LONGEST_LIFE {
             return Err(InvalidFaults::TokenSeconds(self.token_seconds));
         }
-        let date = self.retry_after.date_unix_seconds;
-        if (0..LAST_DATE).contains(&date) { Ok(()) } else { Err(InvalidFaults::Date(date)) }
+        let dates = [
+            ("retry_after.date_unix_seconds", Some(self.retry_after.date_unix_seconds)),
+            ("clock_unix_seconds", self.clock_unix_seconds),
+        ];
+        match dates.into_iter().find(|(_, date)| date.is_some_and(|seconds| !(0..LAST_DATE).contains(&seconds))) {
+            Some((setting, seconds)) => Err(InvalidFaults::Date { setting, seconds: seconds.unwrap_or_default() }),
+            None => Ok(()),
+        }
     }
 }
 

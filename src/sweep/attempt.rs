@@ -10,11 +10,11 @@ use crate::backoff::Policy;
 use crate::geft::{NotBegun, StatusAnswer};
 use crate::ledger::{AttemptResult, Settled};
 use crate::outcome::{self, Attempt, Circumstances, Disposition, Said};
-use crate::session::{Claim, State};
+use crate::session::{Claim, SessionId, State};
 use crate::throttle::{Entry, Pass, Why};
 
 /// How long a session waits whose status was asked and not answered, where no cancel request is meant.
-const STATUS_AGAIN: Duration = Duration::from_mins(1);
+pub(super) const STATUS_AGAIN: Duration = Duration::from_mins(1);
 
 /// What is meant with a claimed session after looking at the source again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ impl Shared {
             () = self.stop.cancelled() => None,
             entry = self.gate.enter() => Some(entry),
         };
+        // An API that was retired meanwhile gets neither.
+        let entry = entry.filter(|_| !self.environment.is_refused());
         let Some(Entry::Passed(pass)) = entry else { return self.recorder.release(claim, None).await };
         if !self.may_begin(&pass).await {
             drop(pass);
@@ -66,7 +68,8 @@ impl Shared {
 
     async fn cancel(&self, pass: Pass<'_>, claim: Claim) {
         let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
-        match self.client.cancel(claim.session_id, claim.deadline, last, || pass.is_good()).await {
+        let may_send = || pass.is_good() && self.may_cancel(claim.aged);
+        match self.client.cancel(claim.session_id, claim.deadline, last, may_send).await {
             Ok(attempt) => {
                 let probe = pass.probe;
                 self.tell(self.gate.observe(&pass, claim.session_id, &attempt), None);
@@ -111,18 +114,10 @@ impl Shared {
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
         let answer = self.client.status(claim.session_id, claim.deadline).await;
-        let known = match &answer {
-            StatusAnswer::Final(_) | StatusAnswer::Open(_) => Some(true),
-            StatusAnswer::NotFound => Some(false),
-            StatusAnswer::NoAnswer { .. } => None,
-        };
-        let asked_to_wait = matches!(answer, StatusAnswer::NoAnswer { retry_after: Some(_), .. });
-        if !asked_to_wait {
-            self.tell(self.gate.observe_status(&pass, claim.session_id, known), None);
-            if known == Some(false) && self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) {
-                drop(pass);
-                return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
-            }
+        self.observe_status(&pass, claim.session_id, &answer);
+        if answer == StatusAnswer::NotFound && self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) {
+            drop(pass);
+            return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
         drop(pass);
         match answer {
@@ -130,13 +125,25 @@ impl Shared {
             StatusAnswer::Open(said) => self.settle(claim, otherwise, said).await,
             StatusAnswer::NotFound => self.settle(claim, otherwise, Said::default()).await,
             StatusAnswer::NoAnswer { error, retry_after } => {
-                tracing::warn!(event = "status.unanswered", session_id = %claim.session_id, error, "a session's status is asked again later");
+                telling::status_unanswered(claim.session_id, &error);
                 if let Some(asked) = retry_after {
                     self.tell(self.gate.hold(Why::RetryAfter, Some(asked)), None);
                 }
                 self.recorder.release(claim, Some(retry_after.unwrap_or_default().max(STATUS_AGAIN))).await;
             }
         }
+    }
+
+    /// Lets the gate learn from an answer to a question for a session's status.
+    pub(super) fn observe_status(&self, pass: &Pass<'_>, session: SessionId, answer: &StatusAnswer) {
+        let known = match answer {
+            StatusAnswer::Final(_) | StatusAnswer::Open(_) => Some(true),
+            StatusAnswer::NotFound => Some(false),
+            // It says itself what it wants, and that is heeded as a hold.
+            StatusAnswer::NoAnswer { retry_after: Some(_), .. } => return,
+            StatusAnswer::NoAnswer { retry_after: None, .. } => None,
+        };
+        self.tell(self.gate.observe_status(pass, session, known), None);
     }
 
     async fn settle(&self, claim: Claim, state: State, said: Said) {
@@ -147,7 +154,7 @@ impl Shared {
         }
     }
 
-    fn note_not_begun(&self, not_begun: NotBegun) {
+    pub(super) fn note_not_begun(&self, not_begun: NotBegun) {
         match not_begun {
             NotBegun::TooLate => {
                 tracing::debug!(
@@ -191,6 +198,7 @@ mod tests {
             token: Uuid::nil(),
             session_id: Uuid::nil().into(),
             source_key: String::new(),
+            aged: false,
             attempt: 1,
             counted,
             uncounted_running: 0,

@@ -18,6 +18,11 @@ impl Brakes {
         self.acting_locked().iter().map(|(name, sentence)| (*name, sentence.clone())).collect()
     }
 
+    /// What this process says of a brake; none where it does not act.
+    pub(super) fn sentence(&self, brake: Brake) -> Option<String> {
+        self.acting_locked().get(brake.as_str()).cloned()
+    }
+
     fn acting_locked(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

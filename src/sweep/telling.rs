@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::ledger::{AttemptResult, Error, Settled, Sweep};
 use crate::outcome::{Attempt, Disposition, Outcome, Said};
-use crate::session::{Claim, State};
+use crate::session::{Claim, SessionId, State};
 use crate::source::Skipped;
 use crate::throttle::{Circuit, Verdict, Why};
 
@@ -49,7 +49,7 @@ pub(super) fn recorded(AttemptResult { claim, attempt, disposition }: &AttemptRe
             error = attempt.error,
             "a session could not be canceled and is given up; `geft-sweeper requeue` takes it up again"
         ),
-        Disposition::Done(State::AlreadyTerminal) => paid(claim, &attempt.said),
+        Disposition::Done(State::AlreadyTerminal) => paid(claim.session_id, &attempt.said),
         Disposition::Done(_) | Disposition::Retry { .. } => {}
     }
 }
@@ -57,7 +57,7 @@ pub(super) fn recorded(AttemptResult { claim, attempt, disposition }: &AttemptRe
 /// A session that ended without a request.
 pub(super) fn settled(Settled { claim, state, said }: &Settled) {
     match state {
-        State::AlreadyTerminal => paid(claim, said),
+        State::AlreadyTerminal => paid(claim.session_id, said),
         State::Failed => tracing::warn!(
             event = "session.failed",
             session_id = %claim.session_id,
@@ -70,18 +70,29 @@ pub(super) fn settled(Settled { claim, state, said }: &Settled) {
     }
 }
 
-fn paid(claim: &Claim, said: &Said) {
+/// A session that had ended before, where it turns out to be paid.
+pub(super) fn paid(session_id: SessionId, said: &Said) {
     if !said.session_status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("completed")) {
         return;
     }
     metrics::counter!("geft_sweeper_paid_after_abandonment_total").increment(1);
     tracing::warn!(
         event = "session.paid_after_abandonment",
-        session_id = %claim.session_id,
+        %session_id,
         status_details = said.status_details,
         amount = said.amount,
         "a session selected for cancellation is completed: money may move that the merchant's books do not expect"
     );
+}
+
+/// An aged session that is left for a later sweep.
+pub(super) fn waiting(session_id: SessionId) {
+    tracing::debug!(event = "session.waiting", %session_id, "the customer is at an aged session; it is left for a later sweep");
+}
+
+/// A question for a session's status that was not answered.
+pub(super) fn status_unanswered(session_id: SessionId, error: &str) {
+    tracing::warn!(event = "status.unanswered", %session_id, error, "a session's status is asked again later");
 }
 
 /// A result whose session another process had taken over: in full, because no row holds it.
@@ -165,9 +176,14 @@ pub(super) fn not_taken_over(error: &Error) {
 
 /// A session that ended without a request, and what its status said was refused by the database.
 pub(super) fn refused_settled(Settled { claim, state, said }: &Settled, refusal: &Error) {
+    refused_end(claim.session_id, *state, said, refusal);
+}
+
+/// Likewise, where the session was not even claimed.
+pub(super) fn refused_end(session_id: SessionId, state: State, said: &Said, refusal: &Error) {
     tracing::error!(
         event = "session.texts_dropped",
-        session_id = %claim.session_id,
+        %session_id,
         state = state.as_str(),
         session_status = said.session_status,
         status_details = said.status_details,

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::attempt::Intent;
+use super::environment::GOOD_FOR;
 use super::{Error, Shared, telling};
 use crate::outcome::{self, Circumstances, Disposition, Outcome};
 use crate::session::Claim;
@@ -33,6 +34,8 @@ pub enum End {
     Held(HeldBack),
     /// The process was asked to stop.
     Stopped,
+    /// The API is none that this database's sessions may be sent to.
+    Refused,
 }
 
 impl Shared {
@@ -47,8 +50,10 @@ impl Shared {
             self.note_end_of_task(done);
         }
         self.have_last_word().await;
+        self.give_back_cleared();
+        let answers = self.write_answers(self.current_sweep_locked()).await;
         match self.recorder.take_unwritten() {
-            0 => end,
+            0 => end.and_then(|end| answers.map(|()| end)),
             unwritten => Err(Error::Unwritten(unwritten)),
         }
     }
@@ -59,6 +64,10 @@ impl Shared {
             if self.stop.is_cancelled() {
                 return Ok(End::Stopped);
             }
+            if !self.may_send().await? {
+                return Ok(End::Refused);
+            }
+            self.heed_clocks().await?;
             if let Some(held) = self.held_back_now() {
                 return Ok(End::Held(held));
             }
@@ -76,6 +85,9 @@ impl Shared {
                 }
                 let claimed = self.begin(tasks, room).await?;
                 if claimed == 0 && tasks.is_empty() {
+                    if self.compare_clocks().await? {
+                        continue;
+                    }
                     return Ok(End::Idle);
                 }
                 nothing_due_before = (claimed == 0).then(|| Instant::now() + NOTHING_DUE);
@@ -100,18 +112,30 @@ impl Shared {
         requests.max(1)
     }
 
-    /// Claims at most `room` sessions and begins to pursue them. Returns how many.
+    /// Claims at most `room` sessions and begins to pursue them, or to ask for them first. Returns how many.
     async fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>, room: usize) -> Result<usize, Error> {
         let source = self.inspected().await?;
-        let sweep = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let sweep = self.current_sweep_locked();
         self.take_over(sweep).await?;
         let room = u32::try_from(room).unwrap_or(u32::MAX);
-        let claims = self.ledger.claim_preferring(&self.gate.preferred(), room, self.lease).await?;
-        let claimed = claims.len();
+        let cleared = self.take_cleared(room);
+        self.write_answers(sweep).await?;
+        let claims = if cleared.is_empty() {
+            let preferred = self.gate.preferred();
+            self.ledger.claim_preferring(&preferred, room, self.lease, self.claimable()).await?
+        } else {
+            self.ledger.claim_asked(&cleared, self.lease).await?
+        };
+        let claimed = u32::try_from(claims.len()).unwrap_or(u32::MAX);
         for (claim, intent) in self.look_again(tasks, &source, claims).await? {
             tasks.spawn(Arc::clone(self).pursue(claim, intent));
         }
-        Ok(claimed)
+        let asked = self.begin_asking(tasks, sweep, room.saturating_sub(claimed)).await?;
+        Ok(usize::try_from(claimed.saturating_add(asked)).unwrap_or(usize::MAX))
+    }
+
+    fn current_sweep_locked(&self) -> Option<Uuid> {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives back what was claimed although the answer was lost, where the database tells it now.
@@ -218,6 +242,8 @@ impl Shared {
             Some(done) = tasks.join_next() => self.note_end_of_task(done),
             () = self.stop.cancelled() => {}
             () = pause => {}
+            // Whoever waits for slow answers must not overlook that the API was retired.
+            () = tokio::time::sleep(GOOD_FOR) => {}
         }
         while let Some(done) = tasks.try_join_next() {
             self.note_end_of_task(done);

@@ -14,7 +14,7 @@ pub(crate) struct Lines(Vec<[String; 3]>);
 impl Lines {
     /// Reads the object, and holds it against its promised shape and the exit status.
     #[track_caller]
-    fn of(said: &Finished) -> Self {
+    pub(crate) fn of(said: &Finished) -> Self {
         let object = said.json();
         let text = |line: &Value, key: &str| line[key].as_str().expect("text").to_owned();
         let lines = object["checks"].as_array().unwrap().iter();
@@ -28,7 +28,7 @@ impl Lines {
 
     /// Fails unless there is a line of this result and name whose detail holds all these parts.
     #[track_caller]
-    fn expect(&self, result: &str, name: &str, parts: &[&str]) {
+    pub(crate) fn expect(&self, result: &str, name: &str, parts: &[&str]) {
         let found = self.0.iter().any(|[its, called, detail]| {
             its == result && called == name && parts.iter().all(|part| detail.contains(part))
         });

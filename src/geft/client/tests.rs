@@ -1,10 +1,10 @@
 //! What an attempt looks like once its answers are in, and what is not begun for want of time.
 
-use super::super::tests::api;
+use super::super::tests::{api, clocks};
 use super::*;
 
 fn client() -> Client {
-    Client::new(&api(), Pace::unlimited(), CancellationToken::new()).unwrap()
+    Client::new(&api(), Pace::unlimited(), clocks(), CancellationToken::new()).unwrap()
 }
 
 fn session() -> SessionId {

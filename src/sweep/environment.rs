@@ -1,0 +1,123 @@
+//! The environment brake: a process whose API is none that this database's sessions belong to sends nothing at all.
+//!
+//! It looks at the database at most once a second, whatever is under way, and hears from it what time it is.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Error, Shared};
+use crate::clocks::Reading;
+use crate::config::UnknownApi;
+use crate::ledger::{Acceptance, Api, Brake, Look};
+
+/// How long one look is good for; a retired API gets no request that was begun later than this.
+pub(super) const GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// What this process knows of its standing.
+pub(super) struct Environment {
+    api: Api,
+    unknown: UnknownApi,
+    last: Mutex<Last>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Last {
+    looked: Option<Instant>,
+    refused: bool,
+}
+
+impl Environment {
+    /// Nothing has been looked up yet.
+    pub(super) fn new(api: Api, unknown: UnknownApi) -> Self {
+        Self { api, unknown, last: Mutex::default() }
+    }
+
+    fn last_locked(&self) -> Last {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_locked(&self, refused: bool) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { looked: Some(Instant::now()), refused };
+    }
+
+    /// Whether the API was refused at the last look.
+    pub(super) fn is_refused(&self) -> bool {
+        self.last_locked().refused
+    }
+
+    /// What is wrong with the API and what to do; none where it may be sent to.
+    fn refusal(&self, standing: &Acceptance) -> Option<String> {
+        let origin = &self.api.origin;
+        match standing {
+            Acceptance::Accepted => None,
+            Acceptance::First | Acceptance::Unknown => Some(format!(
+                "the API at {origin} with this api.client_id is none of those that this database's sessions were accepted \
+                 for, so nothing is sent to it; if it is the right one, say `geft-sweeper accept-api --actor NAME`"
+            )),
+            Acceptance::Retired { by } => Some(format!(
+                "the API at {origin} with this api.client_id was retired by {by}, so nothing is sent to it; configure the \
+                 one that took its place, or say `geft-sweeper accept-api --actor NAME`"
+            )),
+        }
+    }
+}
+
+impl Shared {
+    /// Whether this process may send, by a look that is a second old at the most.
+    pub(super) async fn may_send(&self) -> Result<bool, Error> {
+        let last = self.environment.last_locked();
+        if last.looked.is_some_and(|looked| looked.elapsed() < GOOD_FOR) {
+            return Ok(!last.refused);
+        }
+        self.look_at_environment().await
+    }
+
+    /// Whether this process may send, looked up now.
+    pub(super) async fn look_at_environment(&self) -> Result<bool, Error> {
+        let mut look = self.look().await?;
+        if self.is_accepted_by_itself(&look.standing).await? {
+            look = self.look().await?;
+        }
+        let refusal = self.environment.refusal(&look.standing);
+        self.environment.note_locked(refusal.is_some());
+        match &refusal {
+            Some(sentence) if self.brakes.sentence(Brake::Environment).as_ref() == Some(sentence) => {}
+            Some(sentence) => self.apply_brake(Brake::Environment, sentence).await?,
+            None => self.lift_brake(Brake::Environment).await?,
+        }
+        Ok(refusal.is_none())
+    }
+
+    /// How long until something is due; no sooner than the next look where nothing may be sent.
+    pub(super) async fn next_due(&self) -> Result<Option<Duration>, Error> {
+        let due = self.ledger.next_due(self.claimable()).await?;
+        Ok(if self.environment.is_refused() { due.map(|due| due.max(GOOD_FOR)) } else { due })
+    }
+
+    async fn look(&self) -> Result<Look, Error> {
+        let look = self.ledger.look_at(&self.environment.api).await?;
+        self.clocks.note_database(Reading { stood_at: look.stood_at, asked: look.asked, answered: look.answered });
+        Ok(look)
+    }
+
+    async fn is_accepted_by_itself(&self, standing: &Acceptance) -> Result<bool, Error> {
+        let unknown = match (standing, self.environment.unknown) {
+            (Acceptance::First, _) => false,
+            (Acceptance::Unknown, UnknownApi::Accept) => true,
+            (Acceptance::Unknown, UnknownApi::Refuse) | (Acceptance::Accepted | Acceptance::Retired { .. }, _) => {
+                return Ok(false);
+            }
+        };
+        let accepted = self.ledger.accept_by_itself(&self.environment.api, unknown).await?;
+        if accepted {
+            let origin = &self.environment.api.origin;
+            tracing::info!(
+                event = "api.accepted",
+                origin,
+                "sessions of this database are sent to this API from now on"
+            );
+        }
+        // Where another process was faster, the next look tells how this one stands.
+        Ok(true)
+    }
+}

@@ -1,0 +1,185 @@
+//! `in_progress = "wait"`: an aged session is asked for its status before it is claimed, and left alone while the customer
+//! is at it.
+//!
+//! Each question is a task of its own; the answers are gathered, and written by the loop in batches. A process that dies
+//! in between loses nothing: the session is due again, and asked for again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::attempt::STATUS_AGAIN;
+use super::{Error, Shared, telling};
+use crate::config::InProgress;
+use crate::geft::StatusAnswer;
+use crate::ledger::{self, Aged, Left, Question};
+use crate::outcome::{Disposition, Said};
+use crate::session::State;
+use crate::throttle::{Entry, Why};
+
+/// The status of a session that the customer is at, letter case aside.
+const IN_PROGRESS: &str = "InProgress";
+
+/// Answers that are not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Mutex<Gathered>);
+
+#[derive(Debug, Default)]
+struct Gathered {
+    ended: Vec<(Question, Said)>,
+    left: Vec<Left>,
+    /// Those that may be claimed.
+    cleared: Vec<Question>,
+}
+
+impl Answers {
+    fn gathered_locked(&self) -> MutexGuard<'_, Gathered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, left: Left) {
+        self.gathered_locked().left.push(left);
+    }
+}
+
+impl Shared {
+    /// Begins to ask for at most `room` aged sessions, where they are to be asked for. Returns for how many.
+    pub(super) async fn begin_asking(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        sweep: Option<Uuid>,
+        room: u32,
+    ) -> Result<u32, Error> {
+        let Aged::WaitedFor(grace) = self.claimable() else { return Ok(0) };
+        if room == 0 {
+            return Ok(0);
+        }
+        let questions = self.ledger.reserve_questions(room, sweep, grace, self.lease).await?;
+        let number = u32::try_from(questions.len()).unwrap_or(u32::MAX);
+        for question in questions {
+            tasks.spawn(Arc::clone(self).ask_before_claiming(question));
+        }
+        Ok(number)
+    }
+
+    async fn ask_before_claiming(self: Arc<Self>, question: Question) {
+        let entry = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            entry = self.gate.enter() => Some(entry),
+        };
+        let Some(Entry::Passed(pass)) = entry.filter(|_| !self.environment.is_refused()) else {
+            return self.answers.leave(Left { question, in_progress: false, again: None });
+        };
+        // Whether the address is right is found out with a cancel request.
+        if pass.finds_out() == Some(Why::WrongAddress) || !self.may_begin(&pass).await {
+            drop(pass);
+            return self.answers.leave(Left { question, in_progress: false, again: None });
+        }
+        let answer = self.client.status(question.session_id, question.deadline).await;
+        self.observe_status(&pass, question.session_id, &answer);
+        drop(pass);
+        self.take_in(question, answer);
+    }
+
+    /// How long a session is waited for; nobody is where that is not wanted.
+    fn grace(&self) -> Duration {
+        match self.settings.in_progress {
+            InProgress::Wait { grace } => grace,
+            InProgress::Cancel => Duration::ZERO,
+        }
+    }
+
+    fn take_in(&self, question: Question, answer: StatusAnswer) {
+        let session_id = question.session_id;
+        match answer {
+            StatusAnswer::Final(said) => self.answers.gathered_locked().ended.push((question, said)),
+            StatusAnswer::Open(said) if is_in_progress(&said) => {
+                telling::waiting(session_id);
+                self.answers.leave(Left { question, in_progress: true, again: Some(self.grace()) });
+            }
+            // At a wrong address nobody is known, and nobody is given up for it.
+            StatusAnswer::NotFound if self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) => {
+                self.answers.leave(Left { question, in_progress: false, again: None });
+            }
+            StatusAnswer::Open(_) | StatusAnswer::NotFound => self.answers.gathered_locked().cleared.push(question),
+            StatusAnswer::NoAnswer { error, retry_after } => {
+                telling::status_unanswered(session_id, &error);
+                if let Some(asked) = retry_after {
+                    self.tell(self.gate.hold(Why::RetryAfter, Some(asked)), None);
+                }
+                let again = Some(retry_after.unwrap_or_default().max(STATUS_AGAIN));
+                self.answers.leave(Left { question, in_progress: false, again });
+            }
+        }
+    }
+
+    /// At most `room` sessions that were asked for and may be claimed. While the clocks disagree none may.
+    pub(super) fn take_cleared(&self, room: u32) -> Vec<Question> {
+        if self.claimable() == Aged::None {
+            self.give_back_cleared();
+        }
+        let mut gathered = self.answers.gathered_locked();
+        let number = gathered.cleared.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        gathered.cleared.drain(..number).collect()
+    }
+
+    /// Gives back what was asked for and is not going to be claimed.
+    pub(super) fn give_back_cleared(&self) {
+        let mut gathered = self.answers.gathered_locked();
+        let given_back = std::mem::take(&mut gathered.cleared).into_iter();
+        gathered.left.extend(given_back.map(|question| Left { question, in_progress: false, again: None }));
+    }
+
+    /// Writes the answers that have come in.
+    pub(super) async fn write_answers(&self, sweep: Option<Uuid>) -> Result<(), Error> {
+        let (ended, left) = {
+            let mut gathered = self.answers.gathered_locked();
+            (std::mem::take(&mut gathered.ended), std::mem::take(&mut gathered.left))
+        };
+        if !left.is_empty() {
+            self.ledger.leave_asked(sweep, &left, self.grace()).await?;
+        }
+        if ended.is_empty() {
+            return Ok(());
+        }
+        match self.end_asked(sweep, &ended).await {
+            // One answer that the database refuses must not hold up the others.
+            Err(error) if error.is_about_data() => {
+                for (question, said) in ended {
+                    self.end_one(sweep, question, said).await?;
+                }
+                Ok(())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    async fn end_one(&self, sweep: Option<Uuid>, question: Question, said: Said) -> Result<(), Error> {
+        let mut one = [(question, said)];
+        match self.end_asked(sweep, &one).await {
+            Err(error) if error.is_about_data() => {
+                let [(question, said)] = &mut one;
+                telling::refused_end(question.session_id, State::AlreadyTerminal, said, &error);
+                *said = std::mem::take(said).without_outside_texts();
+                Ok(self.end_asked(sweep, &one).await?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    async fn end_asked(&self, sweep: Option<Uuid>, ended: &[(Question, Said)]) -> Result<(), ledger::Error> {
+        let written = self.ledger.end_asked(sweep, ended).await?;
+        for (question, said) in ended.iter().filter(|(question, _)| written.contains(&question.session_id)) {
+            self.progress.count_attempt(Disposition::Done(State::AlreadyTerminal));
+            telling::paid(question.session_id, said);
+        }
+        Ok(())
+    }
+}
+
+fn is_in_progress(said: &Said) -> bool {
+    said.session_status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case(IN_PROGRESS))
+}

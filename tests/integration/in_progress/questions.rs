@@ -1,0 +1,134 @@
+//! The questions themselves: asked once, lost with nobody, and no reason to cancel where they are not answered.
+
+use geft_sweeper::sandbox::{Endpoint, EndpointFaults, Fault, Faults, Moment, NewSession, SessionFaults};
+use nix::sys::signal::Signal;
+
+use super::{aged_as, aged_in, as_it_was, asked, let_pass, standing, waiting};
+
+fn always(fault: &str) -> EndpointFaults {
+    EndpointFaults::always(fault.parse::<Fault>().unwrap())
+}
+
+#[tokio::test]
+async fn two_processes_ask_once() {
+    let scene = waiting(Faults::default()).await;
+    let ids = [aged_in(&scene, "InProgress").await, aged_in(&scene, "Initiated").await];
+    let hold = scene.sandbox.hold(Endpoint::Status, Moment::AfterEffect);
+    let first = scene.program.start(["sweep", "--json"]);
+    scene.sandbox.wait_for_requests(|counts| counts.held(Endpoint::Status) == 2).await;
+    let second = scene.sweep().await.json();
+    assert_eq!((&second["waiting"], &second["canceled"]), (&0.into(), &0.into()), "{second}");
+    assert_eq!(asked(&scene), (2, 0));
+    hold.release();
+    let report = first.finished().await.expect_code(0).json();
+    assert_eq!((&report["waiting"], &report["canceled"]), (&1.into(), &1.into()), "{report}");
+    assert_eq!(asked(&scene), (2, 1));
+    assert_eq!(standing(&scene, ids[0]).await, as_it_was("pending", 0, 0));
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_while_it_asks_leaves_no_trace() {
+    let scene = waiting(Faults::default()).await;
+    let id = aged_in(&scene, "Initiated").await;
+    let hold = scene.sandbox.hold(Endpoint::Status, Moment::AfterEffect);
+    let killed = scene.program.start(["sweep"]);
+    scene.sandbox.wait_for_requests(|counts| counts.held(Endpoint::Status) == 1).await;
+    assert_eq!(standing(&scene, id).await, as_it_was("pending", 0, 0), "a question is no claim");
+    killed.signal(Signal::SIGKILL);
+    killed.finished().await;
+    hold.release();
+    assert_eq!(scene.sweep().await.json()["canceled"], 0, "the question may still be under way");
+    let_pass(&scene, "60 seconds").await;
+    assert_eq!(scene.sweep().await.json()["canceled"], 1);
+    assert_eq!((standing(&scene, id).await, asked(&scene)), (as_it_was("canceled", 1, 1), (2, 1)));
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn a_process_that_stops_while_it_asks_finishes_the_question_and_gives_the_rest_back() {
+    let scene = waiting(Faults::default()).await.with("api.max_in_flight", 1);
+    let ids = [aged_in(&scene, "Initiated").await, aged_in(&scene, "Initiated").await];
+    let hold = scene.sandbox.hold(Endpoint::Status, Moment::AfterEffect);
+    let stopped = scene.program.start(["sweep"]);
+    scene.sandbox.wait_for_requests(|counts| counts.held(Endpoint::Status) == 1).await;
+    stopped.signal(Signal::SIGTERM);
+    stopped.logged("process.signal").await;
+    hold.release();
+    stopped.finished().await.expect_code(1);
+    for id in ids {
+        let standing = scene.standing(id).await;
+        assert_eq!((standing.state.as_str(), standing.attempts, standing.is_due), ("pending", 0, true));
+    }
+    assert_eq!(asked(&scene), (1, 0));
+    assert_eq!(scene.sweep().await.json()["canceled"], 2);
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn nobody_is_canceled_on_ignorance_before_the_grace_is_over() {
+    let scene = waiting(Faults::default()).await;
+    let faults = Some(SessionFaults { cancel: None, status: Some(always("502")) });
+    let id = aged_as(&scene, NewSession { faults, ..NewSession::default() }).await;
+    let swept = scene.sweep().await;
+    assert_eq!((&swept.json()["waiting"], asked(&scene)), (&0.into(), (1, 0)));
+    assert!(swept.stderr.contains("status.unanswered"), "{}", swept.stderr);
+    let_pass(&scene, "61 seconds").await;
+    scene.sweep().await;
+    assert_eq!((standing(&scene, id).await, asked(&scene)), (as_it_was("pending", 0, 0), (2, 0)));
+    let_pass(&scene, "30 minutes").await;
+    assert_eq!(scene.sweep().await.json()["canceled"], 1);
+    assert_eq!(asked(&scene), (2, 1));
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn a_retry_is_asked_for_again_and_keeps_its_pause() {
+    let scene = waiting(Faults::default()).await;
+    let faults =
+        Some(SessionFaults { cancel: Some(EndpointFaults::first(["500".parse::<Fault>().unwrap()])), status: None });
+    let id = aged_as(&scene, NewSession { faults, ..NewSession::default() }).await;
+    assert_eq!(scene.sweep().await.json()["retried"], 1);
+    scene.sweep().await;
+    assert_eq!(asked(&scene), (1, 1), "a retry waits for its time");
+    scene.sandbox.set_status(id, "InProgress", None);
+    scene.let_pauses_pass().await;
+    assert_eq!(scene.sweep().await.json()["waiting"], 1);
+    assert_eq!((standing(&scene, id).await, asked(&scene)), (as_it_was("pending", 1, 1), (2, 1)));
+    scene.sandbox.set_status(id, "Initiated", None);
+    assert_eq!(scene.sweep().await.json()["canceled"], 1);
+    assert_eq!((standing(&scene, id).await, asked(&scene)), (as_it_was("canceled", 2, 2), (3, 2)));
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_the_ledger_cannot_store_holds_up_nothing_and_ends_its_session() {
+    let scene = waiting(Faults::default()).await;
+    let check = "ALTER TABLE geft_sweeper.cancellations ADD CONSTRAINT no_poison CHECK (status_details <> 'EFTPOISON')";
+    sqlx::query(check).execute(scene.database.pool()).await.unwrap();
+    let poison = aged_in(&scene, "Completed").await;
+    scene.sandbox.set_status(poison, "Completed", Some("EFTPOISON"));
+    let good = aged_in(&scene, "Expired").await;
+    let swept = scene.sweep().await;
+    assert_eq!(swept.json()["already_terminal"], 2, "{}", swept.stderr);
+    assert!(swept.stderr.contains("session.texts_dropped") && swept.stderr.contains("EFTPOISON"), "{}", swept.stderr);
+    assert_eq!(scene.standing(poison).await.session_status.as_deref(), Some("Completed"));
+    assert_eq!(scene.standing(good).await.session_status.as_deref(), Some("Expired"));
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn a_backlog_of_questions_is_asked_in_parallel_but_never_beyond_the_limit() {
+    let latency = EndpointFaults { latency_ms: 50, ..EndpointFaults::default() };
+    let faults = Faults { status: latency.clone(), cancel: latency, ..Faults::default() };
+    let scene = waiting(faults).await.with("api.max_in_flight", 8).with("api.token_use", "shared");
+    for number in 0..60 {
+        aged_in(&scene, if number % 3 == 0 { "InProgress" } else { "Initiated" }).await;
+    }
+    let report = scene.sweep().await.json();
+    assert_eq!((&report["waiting"], &report["canceled"]), (&20.into(), &40.into()), "{report}");
+    assert_eq!(asked(&scene), (60, 40));
+    let most = scene.sandbox.requests().iter().map(|request| request.in_flight).max();
+    assert!(most.is_some_and(|most| (4..=8).contains(&most)), "{most:?}");
+    scene.close().await;
+}
