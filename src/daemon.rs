@@ -127,7 +127,9 @@ impl Daemon {
                 () = self.stop.cancelled() => return true,
                 () = schedule.tick() => self.sweeper.sweep(Trigger::Schedule, Duration::ZERO).await.map(|_| {
                     // A sweep has read the source; working on what is due need not have.
-                    self.health.well(Part::Source);
+                    if !self.sweeper.is_refused() {
+                        self.health.well(Part::Source);
+                    }
                 }),
                 () = tokio::time::sleep_until(wake.into()) => self.sweeper.work().await.map(drop),
             };
@@ -137,7 +139,9 @@ impl Daemon {
             };
             wake = match next {
                 Ok(next) => {
-                    self.health.reached(Part::Source);
+                    if !self.sweeper.is_refused() {
+                        self.health.reached(Part::Source);
+                    }
                     next
                 }
                 // Whether the database itself is away shows elsewhere; reading the source again can wait.

@@ -191,6 +191,12 @@ impl Sweeper {
         self.shared.ledger.show_alive(command, held, self.circuit().as_str()).await
     }
 
+    /// Whether the API is none that this database's sessions may be sent to: then not even the source is read.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.shared.environment.is_refused()
+    }
+
     /// The brakes that act as far as this process knows, each with the sentence that says what to do.
     #[must_use]
     pub fn brakes(&self) -> Vec<(&'static str, String)> {

@@ -29,7 +29,8 @@ impl Shared {
 
     /// Whether a session may be canceled by now: asked again after each wait.
     pub(super) fn may_cancel(&self, aged: bool) -> bool {
-        !self.environment.is_refused() && !(aged && self.claimable() == Aged::None)
+        let held = aged && self.claimable() == Aged::None;
+        !held && !self.environment.is_refused()
     }
 
     /// Notes for everybody what the clocks say. Costs nothing while they agree.
@@ -49,6 +50,9 @@ impl Shared {
             return Ok(false);
         }
         for _ in 0..ROUND {
+            if !self.may_send().await? {
+                break;
+            }
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,

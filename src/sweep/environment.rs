@@ -75,7 +75,8 @@ impl Shared {
     /// Whether this process may send, looked up now.
     pub(super) async fn look_at_environment(&self) -> Result<bool, Error> {
         let mut look = self.look().await?;
-        if self.is_accepted_by_itself(&look.standing).await? {
+        if self.tried_to_be_accepted(&look.standing).await? {
+            // Where another process was faster, this look tells how this one stands.
             look = self.look().await?;
         }
         let refusal = self.environment.refusal(&look.standing);
@@ -100,7 +101,8 @@ impl Shared {
         Ok(look)
     }
 
-    async fn is_accepted_by_itself(&self, standing: &Acceptance) -> Result<bool, Error> {
+    /// Accepts the API by itself where that is wanted; false where it was not tried.
+    async fn tried_to_be_accepted(&self, standing: &Acceptance) -> Result<bool, Error> {
         let unknown = match (standing, self.environment.unknown) {
             (Acceptance::First, _) => false,
             (Acceptance::Unknown, UnknownApi::Accept) => true,
@@ -117,7 +119,6 @@ impl Shared {
                 "sessions of this database are sent to this API from now on"
             );
         }
-        // Where another process was faster, the next look tells how this one stands.
         Ok(true)
     }
 }

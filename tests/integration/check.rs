@@ -64,8 +64,10 @@ async fn where_everything_is_right_all_is_ok() {
         "plan",
         "status",
         "newest row",
+        "environment",
         "api",
         "credentials",
+        "clocks",
     ] {
         lines.expect("ok", name, &[]);
     }

@@ -4,12 +4,12 @@ mod retiring;
 
 use std::time::Duration;
 
-use geft_sweeper::sandbox::{Endpoint, NewSession, Options, Sandbox};
+use geft_sweeper::sandbox::{Endpoint, Faults, NewSession, Options, Sandbox};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::check::Lines;
-use crate::support::{Program, Scene, eventually};
+use crate::support::{Finished, Program, Scene, eventually};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const EVERY_SECOND: &str = "* * * * * *";
@@ -46,7 +46,7 @@ fn expect_no_request(provider: &Sandbox) {
 
 #[tokio::test]
 async fn the_first_api_is_accepted_by_itself_and_stays() {
-    let scene = Scene::new(Default::default()).await;
+    let scene = Scene::new(Faults::default()).await;
     scene.abandoned_many(2).await;
     assert_eq!(scene.sweep().await.json()["canceled"], 2);
     let first = accepted(scene.database.pool()).await;
@@ -61,7 +61,7 @@ async fn the_first_api_is_accepted_by_itself_and_stays() {
 
 #[tokio::test]
 async fn of_two_first_apis_that_race_one_is_accepted_and_the_other_hears_nothing() {
-    let scene = Scene::new(Default::default()).await;
+    let scene = Scene::new(Faults::default()).await;
     let ids = scene.abandoned_many(5).await;
     let other = another_provider(&ids).await;
     // Both have seen the empty table when one of them may go on.
@@ -76,7 +76,7 @@ async fn of_two_first_apis_that_race_one_is_accepted_and_the_other_hears_nothing
     barrier.commit().await.unwrap();
     let [one, two] = both;
     let ended = [one.finished().await, two.finished().await];
-    let codes = ended.each_ref().map(|ended| ended.code());
+    let codes = ended.each_ref().map(Finished::code);
     assert!(codes == [Some(0), Some(1)] || codes == [Some(1), Some(0)], "{ended:#?}");
     let loser = if codes[0] == Some(1) { &scene.sandbox } else { &other };
     expect_no_request(loser);
@@ -87,7 +87,7 @@ async fn of_two_first_apis_that_race_one_is_accepted_and_the_other_hears_nothing
 
 #[tokio::test]
 async fn another_api_gets_nothing_until_somebody_accepts_it() {
-    let scene = Scene::new(Default::default()).await;
+    let scene = Scene::new(Faults::default()).await;
     scene.sweep().await;
     let ids = scene.abandoned_many(3).await;
     let other = another_provider(&ids).await;
@@ -115,7 +115,7 @@ async fn another_api_gets_nothing_until_somebody_accepts_it() {
 
 #[tokio::test]
 async fn a_daemon_that_is_refused_shows_it_and_goes_on_when_its_api_is_accepted() {
-    let scene = Scene::new(Default::default()).await;
+    let scene = Scene::new(Faults::default()).await;
     scene.sweep().await;
     let ids = scene.abandoned_many(3).await;
     let other = another_provider(&ids).await;
@@ -145,7 +145,7 @@ async fn a_daemon_that_is_refused_shows_it_and_goes_on_when_its_api_is_accepted(
 
 #[tokio::test]
 async fn where_the_setting_says_so_an_unknown_api_is_accepted_by_itself() {
-    let scene = Scene::new(Default::default()).await;
+    let scene = Scene::new(Faults::default()).await;
     scene.sweep().await;
     let ids = scene.abandoned_many(2).await;
     let other = another_provider(&ids).await;
@@ -160,7 +160,7 @@ async fn where_the_setting_says_so_an_unknown_api_is_accepted_by_itself() {
 
 #[tokio::test]
 async fn check_tells_how_the_api_stands_and_accepts_nothing() {
-    let scene = Scene::new(Default::default()).await;
+    let scene = Scene::new(Faults::default()).await;
     let other = another_provider(&[]).await;
     let check = async |program: &Program| Lines::of(&program.run(["check", "--json"]).await);
     check(&scene.program).await.expect("ok", "environment", &["will be accepted as the first"]);
