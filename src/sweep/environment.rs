@@ -2,6 +2,7 @@
 //!
 //! It looks at the database at most once a second, whatever is under way, and hears from it what time it is.
 
+use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::config::UnknownApi;
 use crate::ledger::{Acceptance, Api, Brake, Look};
 
 /// How long one look is good for; a retired API gets no request that was begun later than this.
-pub(super) const GOOD_FOR: Duration = Duration::from_secs(1);
+const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// What this process knows of its standing.
 pub(super) struct Environment {
@@ -87,6 +88,17 @@ impl Shared {
             None => self.lift_brake(Brake::Environment).await?,
         }
         Ok(refusal.is_none())
+    }
+
+    /// Looks again and again, so that who waits for slow answers does not overlook that the API was retired.
+    pub(super) async fn keep_looking(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(GOOD_FOR).await;
+            if let Err(error) = self.look_at_environment().await {
+                // Said by whoever needs the database next; until then nothing is claimed.
+                tracing::debug!(event = "api.not_looked_up", %error, "it is not known whether the API is still accepted");
+            }
+        }
     }
 
     /// How long until something is due; no sooner than the next look where nothing may be sent.

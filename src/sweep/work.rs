@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::attempt::Intent;
-use super::environment::GOOD_FOR;
 use super::{Error, Shared, telling};
 use crate::outcome::{self, Circumstances, Disposition, Outcome};
 use crate::session::Claim;
@@ -41,6 +40,13 @@ pub enum End {
 impl Shared {
     /// Works until nothing is due, sending is held back, or the process is to stop. What was begun is finished.
     pub(super) async fn work(self: &Arc<Self>) -> Result<End, Error> {
+        tokio::select! {
+            end = self.work_to_the_end() => end,
+            never = self.keep_looking() => match never {},
+        }
+    }
+
+    async fn work_to_the_end(self: &Arc<Self>) -> Result<End, Error> {
         let mut tasks = JoinSet::new();
         let end = self.fill(&mut tasks).await;
         if !matches!(end, Ok(End::Idle)) {
@@ -64,9 +70,6 @@ impl Shared {
             if self.stop.is_cancelled() {
                 return Ok(End::Stopped);
             }
-            if !self.may_send().await? {
-                return Ok(End::Refused);
-            }
             self.heed_clocks().await?;
             if let Some(held) = self.held_back_now() {
                 return Ok(End::Held(held));
@@ -79,6 +82,9 @@ impl Shared {
             nothing_due_before = nothing_due_before.filter(|until| Instant::now() < *until);
             let may_claim = nothing_due_before.is_none() && !self.recorder.is_failing();
             if (tasks.is_empty() || may_claim) && room * 2 >= ahead {
+                if !self.may_send().await? {
+                    return Ok(End::Refused);
+                }
                 self.share_holds().await?;
                 if let Some(held) = self.held_back_now() {
                     return Ok(End::Held(held));
@@ -242,8 +248,6 @@ impl Shared {
             Some(done) = tasks.join_next() => self.note_end_of_task(done),
             () = self.stop.cancelled() => {}
             () = pause => {}
-            // Whoever waits for slow answers must not overlook that the API was retired.
-            () = tokio::time::sleep(GOOD_FOR) => {}
         }
         while let Some(done) = tasks.try_join_next() {
             self.note_end_of_task(done);
