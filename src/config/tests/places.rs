@@ -5,7 +5,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::super::{KEYS, Selection, first_of, read};
-use super::{REQUIRED, complete, file, only_problem, sections, with};
+use super::{REQUIRED, accepted, complete, file, only_problem, sections, with};
 
 #[test]
 fn the_environment_goes_over_the_file_in_every_kind() {
@@ -182,4 +182,14 @@ fn the_first_place_that_has_a_file_is_taken() {
     let path = |file: &tempfile::NamedTempFile| file.path().to_str().expect("a path of text").to_owned();
     assert_eq!(first_of(&["no/such.toml", &path(&one), &path(&other)]).as_deref(), Some(one.path()));
     assert_eq!(first_of(&["no/such.toml"]), None);
+}
+
+#[test]
+fn an_api_is_known_by_its_scheme_host_and_port() {
+    let origin = |url: &str| accepted(&[("api", &format!("base_url = \"{url}\""))]).api.origin();
+    for same in ["https://geft.example.com", "https://GEFT.example.com:443/", "https://geft.example.com/pay/v1"] {
+        assert_eq!(origin(same), "https://geft.example.com");
+    }
+    assert_eq!(origin("https://geft.example.com:8443"), "https://geft.example.com:8443");
+    assert_eq!(origin("http://127.0.0.1:8099"), "http://127.0.0.1:8099");
 }

@@ -109,3 +109,25 @@ async fn tokens_and_credentials_go_bad_over_http() {
     assert_eq!(setup.authorize("demo-secret").await.unwrap().status(), 401);
     assert_eq!(setup.authorize("other").await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn the_clock_is_set_over_http_and_goes_on_from_there() {
+    let setup = Setup::with(Faults::default()).await;
+    let id = setup.session();
+    let told = async || {
+        let answer = setup.status(id).await.unwrap();
+        let date = answer.headers()["date"].to_str().unwrap();
+        httpdate::parse_http_date(date).unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    };
+    control(&setup, Method::PUT, "/sandbox/faults", json!({"clock_unix_seconds": 1_000_000})).await;
+    let first = told().await;
+    assert!((1_000_000..1_000_030).contains(&first), "{first}");
+    let moved = async {
+        while told().await == first {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), moved).await.unwrap();
+    let beyond = Faults { clock_unix_seconds: Some(-1), ..Faults::default() };
+    assert!(beyond.check().unwrap_err().to_string().contains("`clock_unix_seconds` is -1"));
+}
