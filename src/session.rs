@@ -86,6 +86,7 @@ pub struct Candidate {
 ///
 /// It exists in the database before it exists here: whoever holds one may send.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, whatever the others are")]
 pub struct Claim {
     /// The random mark under which the ledger holds the session for us; one a batch.
     pub token: Uuid,

@@ -40,6 +40,7 @@ impl Doubtful {
 }
 
 /// A claimed row, as every statement that claims gives it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, whatever the others are")]
 pub(super) struct Row {
     pub(super) session_id: Uuid,
     pub(super) source_key: String,
