@@ -65,9 +65,10 @@ async fn answers(fault: &str, backlog: usize) {
         // Ten to open it, what was under way with them, and a few to find out; far from a request for each session.
         assert!(sent <= 10 + 8 + 12, "{fault}: {sent} were sent in the outage");
     } else {
-        let tried = i64::try_from(sent).unwrap();
-        let outlasted = tried > BUDGET * i64::try_from(backlog).unwrap();
-        assert!(outlasted, "{fault}: {tried} attempts on {backlog} sessions outlast no budget");
+        // On a busy machine the attempts come slowly: the outage lasts until there are more than the budgets allow.
+        let budgets = usize::try_from(BUDGET).unwrap() * backlog;
+        eventually(LIMIT, async || cancels(&shop) > budgets).await;
+        assert_eq!(shop.number("failed").await, 0, "{fault}: a session was given up: {}", daemon.stderr());
         assert_eq!(daemon.events("circuit.opened").len(), 0, "{fault} {backlog}: too few sessions to open it");
     }
     shop.provider.set_faults(quiet()).unwrap();
