@@ -3,10 +3,11 @@
 //! Never shows a part of a secret, so it works on whole texts, before they are cut.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
@@ -26,7 +27,7 @@ const REDACTED: &str = "[redacted]";
 
 /// Knows every secret that is sent, and takes them out of what comes back.
 pub(super) struct Redaction {
-    /// Every spelling of the settings' secrets, the longest first.
+    /// Every spelling of the settings' secrets.
     fixed: Vec<String>,
     /// Every spelling of each token of late, the oldest first.
     tokens: Mutex<VecDeque<Vec<String>>>,
@@ -36,11 +37,10 @@ pub(super) struct Redaction {
 impl Redaction {
     pub(super) fn new(api: &config::Api) -> Self {
         let secret = api.client_secret.expose_secret();
-        let basic = BASE64_STANDARD.encode(format!("{}:{secret}", api.client_id));
         let mut fixed = spellings(secret);
-        fixed.extend(spellings(&basic));
+        // In Base64 this is what HTTP Basic sends.
+        fixed.extend(spellings(&format!("{}:{secret}", api.client_id)));
         fixed.extend(api.headers.iter().flat_map(|(_, value)| spellings(value.expose_secret())));
-        fixed.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
         let tokens_kept = api.max_in_flight.saturating_mul(2).saturating_add(SPARE_TOKENS);
         Self { fixed, tokens: Mutex::default(), tokens_kept }
     }
@@ -74,16 +74,12 @@ impl Redaction {
 
     /// Cleaned first: a control character in the middle must not hide a secret.
     fn clean(&self, text: &str) -> String {
-        let mut line = one_line(text);
-        let mut lower = line.to_ascii_lowercase();
+        let line = one_line(text);
+        // Lowering ASCII letters alone moves no byte.
+        let lower = line.to_ascii_lowercase();
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        for spelling in tokens.iter().flatten().chain(&self.fixed) {
-            if lower.contains(spelling) {
-                line = without(&line, &lower, spelling);
-                lower = line.to_ascii_lowercase();
-            }
-        }
-        line
+        let spellings = tokens.iter().flatten().chain(&self.fixed);
+        without(&line, spellings.flat_map(|spelling| places(&lower, spelling)).collect())
     }
 }
 
@@ -104,19 +100,33 @@ fn spellings(secret: &str) -> Vec<String> {
         spelling.make_ascii_lowercase();
     }
     found.retain(|spelling| spelling.len() >= SHORTEST_SECRET);
-    found.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    found.sort();
     found.dedup();
     found
 }
 
-/// Looks in `lower`, which is the line in lower case: lowering ASCII letters alone moves no byte.
-fn without(line: &str, lower: &str, spelling: &str) -> String {
+/// Where a spelling stands in a text, overlaps with itself among them.
+fn places<'text>(text: &'text str, spelling: &'text str) -> impl Iterator<Item = Range<usize>> {
+    let step = spelling.chars().next().map_or(1, char::len_utf8);
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = from + text.get(from..)?.find(spelling)?;
+        from = start + step;
+        Some(start..start + spelling.len())
+    })
+}
+
+/// The line without these places. Where they overlap they go as one: of a secret within or across another, no part stays.
+fn without(line: &str, mut places: Vec<Range<usize>>) -> String {
+    places.sort_by_key(|place| place.start);
     let mut rest = 0;
     let mut kept = String::with_capacity(line.len());
-    for (start, found) in lower.match_indices(spelling) {
-        kept.push_str(&line[rest..start]);
-        kept.push_str(REDACTED);
-        rest = start + found.len();
+    for place in places {
+        if place.start >= rest {
+            kept.push_str(&line[rest..place.start]);
+            kept.push_str(REDACTED);
+        }
+        rest = rest.max(place.end);
     }
     kept.push_str(&line[rest..]);
     kept
@@ -124,6 +134,7 @@ fn without(line: &str, lower: &str, spelling: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::BASE64_STANDARD;
     use proptest::prelude::*;
 
     use super::super::tests::api;
@@ -191,17 +202,63 @@ mod tests {
         assert_eq!(cleaned.amount.as_deref(), Some("12.50"));
     }
 
+    #[test]
+    fn a_secret_within_another_does_not_save_the_rest_of_it() {
+        let redaction = redaction("topsecretvalue", "secretvalue-two", "topsec");
+        assert_eq!(redaction.error("a topsecretvalue b topsecretvalue-two c"), "a [redacted] b [redacted] c");
+    }
+
+    #[test]
+    fn a_secret_that_overlaps_itself_leaves_nothing() {
+        let redaction = redaction("abab", "header-value", "token-value");
+        assert_eq!(redaction.error("x abababab y"), "x [redacted] y");
+    }
+
+    #[test]
+    fn basic_authentication_is_known_without_its_padding_and_in_the_alphabet_of_urls() {
+        let redaction = redaction("\u{3ff}\u{3ff}\u{3ff}??>", "header-value", "token-value");
+        let basic = BASE64_STANDARD.encode("client:\u{3ff}\u{3ff}\u{3ff}??>");
+        let in_urls = basic.replace('+', "-").replace('/', "_");
+        assert_ne!(in_urls, basic);
+        for echo in [basic.as_str(), basic.trim_end_matches('='), &in_urls] {
+            assert_eq!(redaction.error(&format!("a {echo}")).trim_end_matches('='), "a [redacted]");
+        }
+    }
+
+    /// How an echo may be spelled, found out apart from the code under test.
+    fn echo(secret: &str, how: u8) -> String {
+        let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        match how {
+            0 => secret.to_owned(),
+            1 => secret.to_ascii_uppercase(),
+            2 => form,
+            3 => form.replace('+', "%20").to_lowercase(),
+            4 => BASE64_STANDARD.encode(secret),
+            5 => BASE64_STANDARD_NO_PAD.encode(secret).replace('+', "-").replace('/', "_"),
+            6 => BASE64_STANDARD.encode(format!("client:{secret}")),
+            7 => secret.replace('\\', "\\\\").replace('"', "\\\""),
+            8 => secret.replace('/', "\\/"),
+            // Invisible marks between all characters.
+            _ => secret.chars().flat_map(|character| [character, '\u{0}', '\u{200B}', '\u{AD}']).collect(),
+        }
+    }
+
+    const NEVER_IN_A_SECRET: &str = "[α-ω\u{0} ]{0,20}";
+
     proptest! {
+        /// Secrets can be parts of one another, and any can come back, in any spelling and more than once.
         #[test]
-        fn no_secret_survives_between_any_words(
-            secret in "[A-Za-z0-9+/=~%\"\\\\._-]{8,40}", before in "[a-z\u{0}\n ]{0,20}", after in "\\PC{0,20}",
+        fn of_an_echoed_secret_nothing_is_left(
+            secret in "[A-Za-z0-9+/=~%\"\\\\._-]{8,40}", more in "[A-Za-z0-9]{0,8}", part in 4_usize..8, which in 0_usize..3,
+            how in 0_u8..10, before in NEVER_IN_A_SECRET, between in NEVER_IN_A_SECRET, after in NEVER_IN_A_SECRET,
         ) {
-            let redaction = redaction(&secret, "header-value", "token-value");
-            let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-            for spelling in [secret.clone(), form, BASE64_STANDARD.encode(&secret)] {
-                let cleaned = redaction.error(&format!("{before} {spelling} {after}"));
-                prop_assert!(!cleaned.to_lowercase().contains(&spelling.to_lowercase()));
-            }
+            let secrets = [&secret, &format!("{more}{secret}{more}"), &secret[..part]];
+            let redaction = redaction(secrets[0], secrets[1], secrets[2]);
+            // Of the client secret alone HTTP Basic is made.
+            let echo = echo(secrets[if how == 6 { 0 } else { which }], how);
+            let cleaned = redaction.error(&format!("{before} {echo} {between} {echo} {after}"));
+            let left = cleaned.replace(REDACTED, "");
+            prop_assert!(!left.contains(|left: char| left.is_ascii_alphanumeric()), "{cleaned}");
         }
     }
 }

@@ -22,9 +22,11 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 fn is_shown(character: char) -> bool {
+    // Unicode's format characters: most are not seen, and some turn the text around.
     let changes_the_line = matches!(
         character,
-        '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}'
+        '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
     );
     !character.is_control() && !changes_the_line
 }
@@ -52,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_direction_mark_cannot_turn_a_line_round() {
-        assert_eq!(one_line("ok\u{202E}diap"), "okdiap");
+        assert_eq!(one_line("ok\u{202E}di\u{61C}ap"), "okdiap");
     }
 
     #[test]
