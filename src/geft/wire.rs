@@ -3,10 +3,11 @@
 //! Pure. It never decides what an answer means.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::outcome::Said;
@@ -32,18 +33,43 @@ pub(super) enum Names {
     Nobody,
 }
 
-/// A JSON object whose fields are looked at one by one.
-pub(super) struct Object<'body>(HashMap<String, &'body RawValue>);
+/// A JSON object whose fields are looked at one by one. None for a field that stands there twice: who of the servers on
+/// the way takes the first and who the last cannot be known, so neither is believed.
+pub(super) struct Object<'body>(HashMap<String, Option<&'body RawValue>>);
+
+impl<'body> Deserialize<'body> for Object<'body> {
+    fn deserialize<D: Deserializer<'body>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'body> Visitor<'body> for Fields {
+    type Value = Object<'body>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'body>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = HashMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            fields.entry(name).and_modify(|known| *known = None).or_insert(Some(value));
+        }
+        Ok(Object(fields))
+    }
+}
 
 impl<'body> Object<'body> {
     pub(super) fn read(body: &'body [u8]) -> Option<Self> {
-        serde_json::from_slice(without_mark(body)).ok().map(Self)
+        serde_json::from_slice(without_mark(body)).ok()
     }
 
     /// The session named by `sessionId`, in any spelling of a UUID.
     pub(super) fn names(&self, session: SessionId) -> Names {
-        match self.0.get("sessionId").map(|raw| raw.get()) {
-            None | Some("null") => Names::Nobody,
+        match self.0.get("sessionId").map(|raw| raw.map(RawValue::get)) {
+            None | Some(Some("null")) => Names::Nobody,
             Some(_) if self.text("sessionId").and_then(|id| id.parse().ok()) == Some(session) => Names::ThisSession,
             Some(_) => Names::Another,
         }
@@ -66,13 +92,13 @@ impl<'body> Object<'body> {
 
     /// Kept as written: a binary float would change cents.
     fn amount(&self) -> Option<String> {
-        let raw = self.0.get("amount")?.get();
+        let raw = (*self.0.get("amount")?)?.get();
         let digits = self.text("amount").unwrap_or_else(|| raw.to_owned());
         is_plain_decimal(digits.trim()).then(|| digits.trim().to_owned())
     }
 
     fn field<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
-        serde_json::from_str(self.0.get(field)?.get()).ok()
+        serde_json::from_str((*self.0.get(field)?)?.get()).ok()
     }
 }
 

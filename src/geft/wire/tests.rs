@@ -42,6 +42,23 @@ fn unknown_statuses_are_kept_and_wrong_types_say_nothing() {
 }
 
 #[test]
+fn a_field_that_stands_there_twice_is_not_believed() {
+    let twice =
+        |field: &str, first: &str, last: &str| format!(r#"{{"{field}": {first}, "status": "x", "{field}": {last}}}"#);
+    let (ours, other) = (format!("\"{ID}\""), "\"0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a02\"");
+    for (first, last) in
+        [(ours.as_str(), other), (other, ours.as_str()), ("null", ours.as_str()), (ours.as_str(), "null")]
+    {
+        let body = twice("sessionId", first, last);
+        let object = Object::read(body.as_bytes()).unwrap();
+        assert_eq!(object.names(session()), Names::Another, "{body}");
+        assert_eq!(object.said().session_status.as_deref(), Some("x"), "the other fields are read");
+    }
+    let body = r#"{"status": "InProgress", "amount": 1, "st\u0061tus": "Canceled", "amount": 2}"#;
+    assert_eq!(Object::read(body.as_bytes()).unwrap().said(), Said::default());
+}
+
+#[test]
 fn amounts_keep_their_digits() {
     assert_eq!(amount("100.10").as_deref(), Some("100.10"));
     assert_eq!(amount("123456789012345678901234.01").as_deref(), Some("123456789012345678901234.01"));
