@@ -9,6 +9,9 @@ mod classify;
 mod client;
 mod connection;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a broken promise is a panic")]
+pub(crate) mod promises;
 mod redaction;
 mod retry_after;
 mod text;
@@ -66,21 +69,19 @@ pub enum StatusAnswer {
 
 #[cfg(test)]
 mod tests {
-    //! What the tests of this room share.
-
     use std::time::{Duration, Instant};
 
     use tokio_util::sync::CancellationToken;
 
     use crate::clocks::Clocks;
-    use crate::config::{Api, TokenUse};
     use crate::pace::Pace;
 
     /// The conductor spawns attempts.
     #[test]
     fn attempts_can_be_made_on_any_thread() {
         fn is_send(_: impl Send) {}
-        let client = super::Client::new(&api(), Pace::unlimited(), clocks(), CancellationToken::new()).unwrap();
+        let api = super::promises::api();
+        let client = super::Client::new(&api, Pace::unlimited(), clocks(), CancellationToken::new()).unwrap();
         let session = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
         is_send(client.cancel(session, Instant::now(), false, || true));
         is_send(client.status(session, Instant::now()));
@@ -90,22 +91,5 @@ mod tests {
     /// Clocks that nobody has compared.
     pub(super) fn clocks() -> Clocks {
         Clocks::new(Duration::from_mins(2))
-    }
-
-    /// Settings that nothing can be sent with.
-    pub(super) fn api() -> Api {
-        Api {
-            base_url: "http://127.0.0.1:9".parse().unwrap(),
-            client_id: "client".into(),
-            client_secret: "client-secret".into(),
-            ca_file: None,
-            timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(3),
-            max_in_flight: 4,
-            max_requests_per_second: None,
-            max_retry_after: Duration::from_mins(15),
-            token_use: TokenUse::Auto,
-            headers: Vec::new(),
-        }
     }
 }

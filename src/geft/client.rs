@@ -112,6 +112,11 @@ impl Client {
                 Err(why) => return self.no_token(&why),
             }
         }
+        self.told(session, answer)
+    }
+
+    /// What the answer to a status request says, fit to be stored and shown.
+    pub(super) fn told(&self, session: SessionId, answer: Result<Answer, Failure>) -> StatusAnswer {
         match classify::status(session, answer) {
             StatusAnswer::Final(said) => StatusAnswer::Final(self.redaction.said(said)),
             StatusAnswer::Open(said) => StatusAnswer::Open(self.redaction.said(said)),
@@ -219,7 +224,13 @@ impl Client {
         NotBegun::AuthorizeUnavailable { error: self.redaction.error(&format!("authorize {text}")), retry_after }
     }
 
-    fn attempt(&self, reading: Reading, status: Option<StatusAnswer>, fresh_token: bool, started: Instant) -> Attempt {
+    pub(super) fn attempt(
+        &self,
+        reading: Reading,
+        status: Option<StatusAnswer>,
+        fresh_token: bool,
+        started: Instant,
+    ) -> Attempt {
         let outcome = status.as_ref().map_or(reading.outcome, |status| classify::settle(&reading, status));
         let status_unanswered = matches!(status, Some(StatusAnswer::NoAnswer { .. }));
         let error = match outcome {

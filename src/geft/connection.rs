@@ -120,7 +120,7 @@ fn headers(api: &config::Api) -> Result<HeaderMap, Error> {
 mod tests {
     use std::io::Write as _;
 
-    use super::super::tests::api;
+    use super::super::promises::api;
     use super::*;
 
     #[test]

@@ -18,7 +18,7 @@ use crate::pace::Pace;
 use crate::session::SessionId;
 
 /// Answers are a few hundred bytes; more than this is not read.
-const LONGEST_BODY: usize = 64 * 1024;
+pub(super) const LONGEST_BODY: usize = 64 * 1024;
 
 /// What is asked of the provider.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    pub(super) fn new(code: u16, headers: &HeaderMap, body: Body, max_retry_after: Duration) -> Self {
+        let pause = || retry_after::pause(text(headers, &RETRY_AFTER), text(headers, &DATE), max_retry_after);
+        Self {
+            code,
+            retry_after: matches!(code, 429 | 503).then(pause).flatten(),
+            says_json: text(headers, &CONTENT_TYPE).is_some_and(is_json_type),
+            body,
+        }
+    }
+
     /// The body as a JSON object, where it is one and came in full.
     pub(super) fn object(&self) -> Option<wire::Object<'_>> {
         wire::Object::read(self.bytes()?)
@@ -193,18 +203,7 @@ impl Exchange {
             Ok(body) => body,
             Err(_) => Body::Broken(Failure::Timeout(limit)),
         };
-        let code = response.status().as_u16();
-        let headers = response.headers();
-        Ok(Answer {
-            code,
-            retry_after: matches!(code, 429 | 503).then(|| self.pause(headers)).flatten(),
-            says_json: text(headers, &CONTENT_TYPE).is_some_and(is_json_type),
-            body,
-        })
-    }
-
-    fn pause(&self, headers: &HeaderMap) -> Option<Duration> {
-        retry_after::pause(text(headers, &RETRY_AFTER), text(headers, &DATE), self.max_retry_after)
+        Ok(Answer::new(response.status().as_u16(), response.headers(), body, self.max_retry_after))
     }
 }
 

@@ -16,9 +16,9 @@ use crate::config;
 use crate::outcome::Said;
 
 /// The longest error text, in characters.
-const ERROR_LENGTH: usize = 300;
+pub(super) const ERROR_LENGTH: usize = 300;
 /// The longest status or details, in characters.
-const STATUS_LENGTH: usize = 200;
+pub(super) const STATUS_LENGTH: usize = 200;
 /// Tokens remembered beside those that can be in flight: an old one can be echoed long after.
 const SPARE_TOKENS: usize = 64;
 /// A shorter value is not worth guessing at: taking out each "1" would spoil every text.
@@ -137,7 +137,7 @@ mod tests {
     use base64::prelude::BASE64_STANDARD;
     use proptest::prelude::*;
 
-    use super::super::tests::api;
+    use super::super::promises::api;
     use super::*;
 
     fn redaction(secret: &str, header: &str, token: &str) -> Redaction {

@@ -66,7 +66,7 @@ async fn answers(fault: &str, backlog: usize) {
         assert!(sent <= 10 + 8 + 12, "{fault}: {sent} were sent in the outage");
     } else {
         // On a busy machine the attempts come slowly: the outage lasts until there are more than the budgets allow.
-        let budgets = usize::try_from(BUDGET).unwrap() * backlog;
+        let budgets = u64::try_from(BUDGET).unwrap() * u64::try_from(backlog).unwrap();
         eventually(LIMIT, async || cancels(&shop) > budgets).await;
         assert_eq!(shop.number("failed").await, 0, "{fault}: a session was given up: {}", daemon.stderr());
         assert_eq!(daemon.events("circuit.opened").len(), 0, "{fault} {backlog}: too few sessions to open it");

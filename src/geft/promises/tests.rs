@@ -1,0 +1,72 @@
+//! Answers made up at random, most of them nearly right.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+/// A value of JSON that could stand for an id, a status or a secret.
+fn value() -> impl Strategy<Value = String> {
+    let quoted = |text: &str| serde_json::to_string(text).unwrap();
+    let known = ["Canceled", "CANCELLED", "Completed", "expired", "Initiated", "Canceled ", ""].map(quoted);
+    let ids = [SESSION, "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a02", "0B0E8A3C8D0F4C579D0A5C1F6F1F0A01"].map(quoted);
+    let others = ["null", "1e400", "-12.50", "true", "[]", "{}", "\"\\ud800\"", "\"\\u0000\""].map(str::to_owned);
+    let secrets = SECRETS.iter().flat_map(|secret| echoes(secret)).map(|echo| quoted(&format!("\u{0}{echo}\n{echo}")));
+    let known: Vec<_> = known.into_iter().chain(ids.clone()).chain(others).chain(secrets).collect();
+    prop_oneof![3 => select(ids.to_vec()), 6 => select(known), 1 => any::<String>().prop_map(move |text| quoted(&text))]
+}
+
+fn field() -> impl Strategy<Value = String> {
+    let names = ["sessionId", "status", "statusDetails", "amount", "title", "detail", "error", "other", "st\\u0061tus"];
+    (select(names.to_vec()), value()).prop_map(|(name, value)| format!("\"{name}\": {value}"))
+}
+
+/// A session object, with fields that stand twice or are missing, and something around it.
+fn body() -> impl Strategy<Value = String> {
+    let right = (value(), value()).prop_map(|(id, status)| vec![format!("\"sessionId\": {id}, \"status\": {status}")]);
+    let fields = prop_oneof![3 => right, 1 => proptest::collection::vec(field(), 0..8)];
+    let around = select(vec![("", ""), ("\u{feff}", ""), (" ", "\n"), ("[", "]"), ("", "x"), ("<", ">")]);
+    (around, fields).prop_map(|((before, after), fields)| format!("{before}{{{}}}{after}", fields.join(", ")))
+}
+
+fn code() -> impl Strategy<Value = u16> {
+    prop_oneof![4 => Just(200_u16), 4 => select(vec![201, 204, 302, 400, 401, 403, 404, 408, 425, 429, 500, 503, 599]), 1 => 100_u16..1000]
+}
+
+fn retry_after() -> impl Strategy<Value = String> {
+    let dates = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sun Nov  6 08:50:07 1994", "Fri, 31 Dec 9999 23:59:59 GMT"];
+    let known = ["0", "7", "901", "18446744073709551616", "-1", "1.5"].into_iter().chain(dates);
+    prop_oneof![select(known.collect::<Vec<_>>()).prop_map(str::to_owned), "[ -~]{0,40}"]
+}
+
+fn answer_text() -> impl Strategy<Value = String> {
+    let content_type = select(vec!["application/json", "application/problem+json; a=b", "text/html", ";json", ""]);
+    (code(), content_type, retry_after(), retry_after(), body()).prop_map(|(code, kind, pause, date, body)| {
+        format!("{code}\ncontent-type: {kind}\nretry-after: {pause}\ndate: {date}\n\n{body}")
+    })
+}
+
+#[test]
+fn an_attempt_is_what_its_answers_confirm_and_no_secret_comes_out_of_it() {
+    let promises = Promises::new();
+    let any_bytes = proptest::collection::vec(any::<u8>(), 0..300);
+    let answers = prop_oneof![9 => answer_text().prop_map(String::into_bytes), 1 => any_bytes];
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_source_file(file!()));
+    let held = runner.run(&(answers.clone(), answers), |(cancel, status)| {
+        promises.attempt(&cancel, &status);
+        head(&cancel);
+        Ok(())
+    });
+    held.unwrap();
+}
+
+proptest! {
+    #[test]
+    fn a_token_can_be_sent_and_never_comes_out(
+        token in "[!-~]{1,40}|\\PC{0,10}", kind in select(vec!["Bearer", "bEARER ", "mac"]), life in value(),
+    ) {
+        let token = serde_json::to_string(&token).unwrap();
+        let body = format!("{{\"access_token\": {token}, \"token_type\": \"{kind}\", \"expires_in\": {life}, \"error\": {token}}}");
+        authorize(format!("200\n\n{body}").as_bytes());
+    }
+}
