@@ -10,6 +10,9 @@ mod keys;
 mod layer;
 mod problem;
 mod process;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a broken promise is a panic")]
+pub(crate) mod promises;
 mod retry;
 mod schedule;
 mod secrets;
@@ -36,7 +39,7 @@ pub const SAMPLE: &str = draft::SAMPLE;
 pub const PLACES: [&str; 2] = ["geft-sweeper.toml", "/etc/geft-sweeper/config.toml"];
 
 /// What was read: the sections that can be used, and everything that is wrong.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sections {
     /// `[database]`, where all of it is right.
     pub database: Option<Database>,

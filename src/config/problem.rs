@@ -38,7 +38,9 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", escaped(&self.setting))?;
+        let is_seen = !self.setting.trim().is_empty();
+        let setting = if is_seen { escaped(&self.setting) } else { quoted(&self.setting) };
+        formatter.write_str(&setting)?;
         if let Some(variable) = &self.variable {
             write!(formatter, " (environment variable {})", escaped(variable))?;
         }

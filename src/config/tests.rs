@@ -5,33 +5,17 @@ mod places;
 mod refusals;
 mod secrecy;
 
-use std::io::Write;
-
 use tempfile::NamedTempFile;
 
-use super::{Config, Sections, read};
-
-/// The least that has to be given.
-const REQUIRED: &str = r#"
-[database]
-url = "postgres://sweeper:pass@db/shop?sslmode=verify-full"
-[source]
-table = "public.payment_sessions"
-[api]
-base_url = "https://geft.example.com"
-client_id = "id"
-client_secret = "s3cr3t"
-"#;
+use super::promises::{self, REQUIRED};
+use super::{Config, Sections};
 
 fn file(text: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().expect("a temporary file");
-    file.write_all(text.as_bytes()).expect("writing it");
-    file
+    promises::written(text.as_bytes())
 }
 
 fn sections(text: &str, variables: &[(&str, &str)]) -> Sections {
-    let file = file(text);
-    read(Some(file.path()), variables.iter().copied())
+    promises::sections(text.as_bytes(), variables)
 }
 
 /// The required settings with `lines` put under their sections: `("api", "timeout = \"1s\"")`.
