@@ -15,6 +15,9 @@ mod key;
 mod look_again;
 mod moment;
 mod plans;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a broken promise is a panic")]
+pub(crate) mod promises;
 mod read;
 mod statement;
 

@@ -94,8 +94,6 @@ pub(super) fn literals(texts: &[String], function: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn parsed(written: &str) -> (Option<String>, String) {
@@ -122,41 +120,6 @@ mod tests {
             ["", " ", "a.", ".a", "a..b", "a.b.c", "a b", "1a", "\"a", "\"\"", "a;drop", "a--", "\"a\"b", "$1"]
         {
             assert!(TableName::parse(written).is_err(), "{written:?} was taken");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_quoted_name_reads_back_as_itself(schema in "[^\0]{1,20}", table in "[^\0]{1,20}") {
-            let name = TableName { schema: Some(schema), table };
-            prop_assert_eq!(TableName::parse(&name.quoted()), Ok(name));
-        }
-
-        #[test]
-        fn whatever_is_parsed_is_quoted_safely(written in "\\PC{0,30}") {
-            if let Ok(name) = TableName::parse(&written) {
-                prop_assert_eq!(TableName::parse(&name.quoted()), Ok(name));
-            }
-        }
-
-        #[test]
-        fn a_literal_ends_where_it_should(text in "[^\0]{0,20}|['\\\\a]{0,10}") {
-            let literal = literal(&text);
-            let (escapes, body) = match literal.strip_prefix('E') {
-                Some(rest) => (true, rest),
-                None => (false, literal.as_str()),
-            };
-            prop_assert!(body.len() >= 2 && body.starts_with('\'') && body.ends_with('\''));
-            prop_assert!(escapes || !body.contains('\\'));
-            let mut read = String::new();
-            let mut characters = body[1..body.len() - 1].chars();
-            while let Some(character) = characters.next() {
-                if character == '\'' || character == '\\' {
-                    prop_assert_eq!(characters.next(), Some(character));
-                }
-                read.push(character);
-            }
-            prop_assert_eq!(read, text);
         }
     }
 }

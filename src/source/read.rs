@@ -20,7 +20,7 @@ const MOST_SPELLINGS: usize = 500;
 const UNSPECIFIED: &str = "unspecified";
 
 /// A candidate's row: key, reference, status, created, reason.
-type Row = (Option<String>, Option<String>, Option<String>, Option<DateTime<Utc>>, Option<String>);
+pub(super) type Row = (Option<String>, Option<String>, Option<String>, Option<DateTime<Utc>>, Option<String>);
 
 /// Begins a transaction, or a part of the one under way, in which nothing can be written.
 pub(super) async fn read_only(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
@@ -80,7 +80,7 @@ pub(super) async fn spellings(table: &Table, connection: &mut PgConnection) -> R
 }
 
 /// Sorts rows into candidates, by id and each session once, and those that cannot be used.
-fn page(rows: Vec<Row>, wanted: u32) -> Page {
+pub(super) fn page(rows: Vec<Row>, wanted: u32) -> Page {
     let is_last = u32::try_from(rows.len()).is_ok_and(|number| number < wanted);
     let mut candidates = BTreeMap::new();
     let mut skipped = Vec::new();
