@@ -39,3 +39,7 @@ pub mod telemetry;
 // For trying things out, and for the tests: a local API and a private database.
 pub mod postgres;
 pub mod sandbox;
+
+// A door for the fuzz targets, in their build alone.
+#[cfg(fuzzing)]
+pub mod fuzzing;

@@ -32,6 +32,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("postgres", &[]),
     ("sandbox", &[]),
+    ("fuzzing", &["config", "source", "geft"]),
 ];
 
 /// A file longer than this has more than one duty.
