@@ -32,7 +32,8 @@ fn is_filter(text: &str) -> bool {
     let is_directive = |part: &str| {
         part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok_and(|_| !part.trim().is_empty())
     };
-    text.split(',').all(is_directive) && EnvFilter::builder().parse(text).is_ok()
+    // With values as regular expressions, a short one could take hours to read.
+    text.split(',').all(is_directive) && EnvFilter::builder().with_regex(false).parse(text).is_ok()
 }
 
 pub(super) fn server(draft: &mut Draft) -> Option<Server> {
