@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use super::draft::Draft;
+use super::keys;
 use super::secrets;
 use super::settings::Database;
 
@@ -94,8 +95,7 @@ fn check_parameters(url: &Url) -> Result<(), String> {
     for (name, _) in url.query_pairs() {
         let is_known = PARAMETERS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']'));
         if !is_known {
-            let nearest = PARAMETERS.iter().min_by_key(|known| strsim::damerau_levenshtein(known, &name));
-            let nearest = nearest.copied().unwrap_or_default();
+            let nearest = keys::closest(&name, PARAMETERS.iter().copied(), |known| known).unwrap_or_default();
             return Err(format!("has a parameter that is not known; the nearest known one is `{nearest}`"));
         }
     }

@@ -7,6 +7,9 @@ use config::{Value, ValueKind};
 /// What all our environment variables start with.
 pub const PREFIX: &str = "GEFT_SWEEPER__";
 
+/// Comparing names takes time with the length of each.
+const LONGEST_SLIP: usize = 100;
+
 /// One setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -158,6 +161,8 @@ pub(super) fn nearest_section(name: &str) -> &'static str {
     closest(name, sections, |section| section).unwrap_or_default()
 }
 
-fn closest<T>(name: &str, among: impl Iterator<Item = T>, name_of: impl Fn(&T) -> &str) -> Option<T> {
-    among.min_by_key(|candidate| strsim::damerau_levenshtein(name, name_of(candidate)))
+/// The candidate most like a name, of which no more is looked at than a slip can have made of one that is known.
+pub(super) fn closest<T>(name: &str, among: impl Iterator<Item = T>, name_of: impl Fn(&T) -> &str) -> Option<T> {
+    let name: String = name.chars().take(LONGEST_SLIP).collect();
+    among.min_by_key(|candidate| strsim::damerau_levenshtein(&name, name_of(candidate)))
 }
