@@ -4,6 +4,7 @@ mod count;
 mod discovery;
 mod faults;
 mod indexes;
+mod names;
 mod query;
 mod times;
 
