@@ -16,7 +16,7 @@ mod look_again;
 mod moment;
 mod plans;
 #[cfg(any(test, fuzzing))]
-#[allow(clippy::unwrap_used, reason = "a broken promise is a panic")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a broken promise is a panic")]
 pub(crate) mod promises;
 mod read;
 mod statement;

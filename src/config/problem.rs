@@ -57,7 +57,13 @@ pub(super) fn quoted(value: &str) -> String {
 
 /// A name as it is shown in a sentence: on one line, bounded, without quotes.
 pub(super) fn escaped(name: &str) -> String {
-    let mut shown: String = name.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for character in name.chars().take(SHOWN_CHARACTERS) {
+        match character {
+            '\'' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
     if name.chars().nth(SHOWN_CHARACTERS).is_some() {
         shown.push('…');
     }

@@ -7,7 +7,7 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 
 use super::draft::Draft;
-use super::problem::quoted;
+use super::problem::{escaped, quoted};
 use super::settings::Schedule;
 
 pub(super) fn read(draft: &mut Draft) -> Option<Schedule> {
@@ -52,7 +52,8 @@ fn with_seconds(pattern: &str) -> Result<String, String> {
 /// With the scheduler's own options, so that what passes here passes there.
 fn parse(pattern: &str) -> Result<Cron, String> {
     let parser = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build();
-    parser.parse(pattern).map_err(|error| error.to_string().trim_end_matches('.').to_owned())
+    // Its words have parts of the pattern in them.
+    parser.parse(pattern).map_err(|error| escaped(error.to_string().trim_end_matches('.')))
 }
 
 fn restricts(field: &str) -> bool {

@@ -39,7 +39,7 @@ fn only_problem(text: &str, variables: &[(&str, &str)]) -> String {
     let problems = sections(text, variables).problems;
     assert_eq!(problems.len(), 1, "{problems:?}");
     let sentence = problems[0].to_string();
-    assert!(!sentence.contains('\n'), "one line: {sentence}");
+    assert!(!sentence.contains(char::is_control), "one line: {sentence:?}");
     sentence
 }
 

@@ -51,7 +51,7 @@ pub(super) fn api() -> Api {
 /// A client that has secrets to lose.
 pub(crate) struct Promises {
     client: Client,
-    /// In lower case.
+    /// In lower case, as far as ASCII goes.
     echoes: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ impl Promises {
         let client = Client::new(&api, Pace::unlimited(), CancellationToken::new()).unwrap();
         let basic = BASE64_STANDARD.encode(format!("client:{}", SECRETS[0]));
         let echoes = SECRETS.iter().flat_map(|secret| echoes(secret)).chain([basic]);
-        Self { client, echoes: echoes.map(|echo| echo.to_lowercase()).collect() }
+        Self { client, echoes: echoes.map(|echo| echo.to_ascii_lowercase()).collect() }
     }
 
     /// One attempt, whose cancel and status are answered so (see [`answer`]).
@@ -98,7 +98,7 @@ impl Promises {
             let Some(text) = text else { continue };
             assert!(!text.is_empty() && text.chars().count() <= longest, "{text:?}");
             assert!(!text.contains(char::is_control), "{text:?}");
-            let lower = text.to_lowercase();
+            let lower = text.to_ascii_lowercase();
             assert!(!self.echoes.iter().any(|echo| lower.contains(echo)), "{text:?}");
         }
         if let Some(amount) = &said.amount {

@@ -119,6 +119,8 @@ fn taken_apart(statement: &str) -> (String, Vec<String>) {
             match next {
                 _ if is_doubled => text.push(next),
                 '\\' if escapes => text.extend(characters.next()),
+                // What it means depends on a setting of the server.
+                '\\' if character == '\'' => panic!("a backslash in plain quotes: {statement}"),
                 _ if next == character => break,
                 _ => text.push(next),
             }
@@ -137,16 +139,16 @@ mod tests {
 
     #[test]
     fn the_scanner_takes_a_statement_apart() {
-        let (rest, quoted) = taken_apart(r#"a "b""c" E'\\''\'' 'd\' e"#);
+        let (rest, quoted) = taken_apart(r#"a "b""\" E'\\''\'' 'd' e"#);
         assert_eq!(rest, "a \"\" '' '' e");
-        assert_eq!(quoted, ["b\"c", "\\''", "d\\"]);
+        assert_eq!(quoted, ["b\"\\", "\\''", "d"]);
     }
 
     const ID: &str = "(urn:uuid:|\\{)?[0-9a-fA-F]{8}(-[0-9a-f]{4}){3}-[0-9A-F]{12}\\}?|[0-9a-f]{31,33}";
 
     fn key() -> impl Strategy<Value = String> {
         prop_oneof![4 => ID, 1 => "[ \t\n\u{a0}]{0,3}", 1 => any::<String>()]
-            .prop_flat_map(|key| "[ \t\n\u{a0}]{0,2}".prop_map(move |blanks| format!("{blanks}{key}{blanks}")))
+            .prop_flat_map(|key| "[ \t\n\u{a0}]{0,2}| {80,90}".prop_map(move |blanks| format!("{blanks}{key}{blanks}")))
     }
 
     proptest! {

@@ -212,6 +212,7 @@ fn a_cron_pattern_that_does_not_mean_what_it_seems_to_is_refused() {
             ("\"@hourly\"", "has 1 fields"),
             ("\"61 * * * *\"", "is no cron pattern"),
             ("\"every five minutes or so\"", "is no cron pattern"),
+            ("\"\\u001b[31m * * * *\"", "illegal character '\\u{1b}'"),
         ],
     );
 }

@@ -5,28 +5,52 @@ use proptest::sample::select;
 
 use super::*;
 
-/// A value of JSON that could stand for an id, a status or a secret.
+/// A text in JSON.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap()
+}
+
+fn id() -> impl Strategy<Value = String> {
+    let other = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a02";
+    let ids = [SESSION, SESSION, SESSION, "0B0E8A3C8D0F4C579D0A5C1F6F1F0A01", other].map(quoted);
+    prop_oneof![4 => select(ids.to_vec()), 1 => value()]
+}
+
+fn status() -> impl Strategy<Value = String> {
+    let known = ["Canceled", "CANCELLED", "Completed", "expired", "Failed", "Initiated", "InProgress", "Canceled "];
+    prop_oneof![4 => select(known.map(quoted).to_vec()), 1 => value()]
+}
+
+/// Other values of JSON, echoes of secrets among them.
 fn value() -> impl Strategy<Value = String> {
-    let quoted = |text: &str| serde_json::to_string(text).unwrap();
-    let known = ["Canceled", "CANCELLED", "Completed", "expired", "Initiated", "Canceled ", ""].map(quoted);
-    let ids = [SESSION, "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a02", "0B0E8A3C8D0F4C579D0A5C1F6F1F0A01"].map(quoted);
-    let others = ["null", "1e400", "-12.50", "true", "[]", "{}", "\"\\ud800\"", "\"\\u0000\""].map(str::to_owned);
-    let secrets = SECRETS.iter().flat_map(|secret| echoes(secret)).map(|echo| quoted(&format!("\u{0}{echo}\n{echo}")));
-    let known: Vec<_> = known.into_iter().chain(ids.clone()).chain(others).chain(secrets).collect();
-    prop_oneof![3 => select(ids.to_vec()), 6 => select(known), 1 => any::<String>().prop_map(move |text| quoted(&text))]
+    let known =
+        ["null", "1e300", "1e400", "-12.50", "99999999999", "true", "[]", "{}", "\"\\ud800\"", "\"\\u0000\"", "\"\""];
+    let echoed = SECRETS.iter().flat_map(|secret| echoes(secret)).map(|echo| quoted(&format!("\u{0}{echo}\n{echo}")));
+    let any_text = any::<String>().prop_map(|text| quoted(&text));
+    prop_oneof![4 => select(known.map(str::to_owned).to_vec()), 4 => select(echoed.collect::<Vec<_>>()), 1 => any_text]
 }
 
+/// A field of a session or of words for people; it may be there already.
 fn field() -> impl Strategy<Value = String> {
-    let names = ["sessionId", "status", "statusDetails", "amount", "title", "detail", "error", "other", "st\\u0061tus"];
-    (select(names.to_vec()), value()).prop_map(|(name, value)| format!("\"{name}\": {value}"))
+    let names = ["statusDetails", "statusDetails", "amount", "title", "detail", "error", "other"];
+    let field = |names: &[&'static str], value: BoxedStrategy<String>| {
+        (select(names.to_vec()), value).prop_map(|(name, value)| format!("\"{name}\": {value}"))
+    };
+    prop_oneof![
+        4 => field(&names, value().boxed()),
+        1 => field(&["sessionId", "session\\u0049d"], id().boxed()),
+        1 => field(&["status", "st\\u0061tus"], status().boxed()),
+    ]
 }
 
-/// A session object, with fields that stand twice or are missing, and something around it.
+/// A session object with fields that stand twice or are missing, and something around it.
 fn body() -> impl Strategy<Value = String> {
-    let right = (value(), value()).prop_map(|(id, status)| vec![format!("\"sessionId\": {id}, \"status\": {status}")]);
-    let fields = prop_oneof![3 => right, 1 => proptest::collection::vec(field(), 0..8)];
-    let around = select(vec![("", ""), ("\u{feff}", ""), (" ", "\n"), ("[", "]"), ("", "x"), ("<", ">")]);
-    (around, fields).prop_map(|((before, after), fields)| format!("{before}{{{}}}{after}", fields.join(", ")))
+    let session = (id(), status()).prop_map(|(id, status)| format!("\"sessionId\": {id}, \"status\": {status}"));
+    let fields = proptest::collection::vec(field(), 0..4);
+    let fields = (proptest::option::weighted(0.8, session), fields)
+        .prop_map(|(session, fields)| session.into_iter().chain(fields).collect::<Vec<_>>().join(", "));
+    let around = vec![("", ""), ("", ""), ("\u{feff}", ""), (" ", "\n"), ("[", "]"), ("", "x"), ("<", ">")];
+    (select(around), fields).prop_map(|((before, after), fields)| format!("{before}{{{fields}}}{after}"))
 }
 
 fn code() -> impl Strategy<Value = u16> {

@@ -61,8 +61,8 @@ async fn a_table_is_read_whatever_it_and_its_columns_and_statuses_are_called() {
                 (&Some(status.clone()), &Some(names[3].clone()))
             );
         }
-        let named = source.still_named(&mut connection, &keys(&[ONE, TWO, THREE])).await.unwrap();
-        assert_eq!(named, keys(&[ONE, TWO]).into_iter().collect(), "{names:?}");
+        let still = source.still_named(&mut connection, &keys(&[ONE, TWO, THREE])).await.unwrap();
+        assert_eq!(still, keys(&[ONE, TWO]).into_iter().collect(), "{names:?}");
     }
 }
 
