@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -75,7 +76,9 @@ fn an_attempt_is_what_its_answers_confirm_and_no_secret_comes_out_of_it() {
     let promises = Promises::new();
     let any_bytes = proptest::collection::vec(any::<u8>(), 0..300);
     let answers = prop_oneof![9 => answer_text().prop_map(String::into_bytes), 1 => any_bytes];
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_source_file(file!()));
+    // Few of the made-up answers are right in all that matters, so it takes many.
+    let usual = ProptestConfig::with_source_file(file!());
+    let mut runner = TestRunner::new(ProptestConfig { cases: usual.cases * 8, ..usual });
     let held = runner.run(&(answers.clone(), answers), |(cancel, status)| {
         promises.attempt(&cancel, &status);
         head(&cancel);
