@@ -1,6 +1,6 @@
 //! The one door for the fuzz targets in `tests/fuzz`: turns bytes into what the promises of the rooms are held against.
 //!
-//! Compiled under `--cfg fuzzing` alone. It decides nothing: what must hold is said in each room's `promises`.
+//! Compiled under `--cfg fuzzing` and for the tests. It decides nothing: what must hold is said in each room's `promises`.
 
 use std::fmt;
 
@@ -40,10 +40,10 @@ pub fn headers(input: &[u8]) {
     geft::promises::head(input);
 }
 
-/// A first line that says where the rest stands: a variable's name, `headers_file`, or the three numbers and letters of a
-/// damage; else it is the configuration file as a whole.
+/// A first line that says where the rest stands: the name of a variable, `headers_file`, or `damage` to a file (where
+/// and how much, a byte each, and what comes in its place). Else all of it is the configuration file.
 pub fn configuration(input: &[u8]) {
-    // What never ends when it is read, and no part of the program.
+    // Settings name files, and some files never end.
     if input.windows(4).any(|bytes| bytes == b"/dev" || bytes == b"proc") {
         return;
     }
@@ -74,4 +74,34 @@ pub fn identifiers(input: &[u8]) {
     };
     source::promises::rows(text.lines().map(row).collect());
     text.lines().for_each(source::promises::session_id);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Holds a target against its seeds, among them what fuzzing has found.
+    fn held(target: &str, check: impl Fn(&[u8])) {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target);
+        for seed in fs::read_dir(seeds).unwrap() {
+            let path = seed.unwrap().path();
+            check(&fs::read(path).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_promised_of_answers_holds_for_their_seeds() {
+        let provider = Provider::default();
+        held("answers", |input| provider.answers(input));
+        held("headers", headers);
+    }
+
+    #[test]
+    fn what_is_promised_of_settings_and_rows_holds_for_their_seeds() {
+        held("configuration", configuration);
+        held("identifiers", identifiers);
+    }
 }

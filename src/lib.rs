@@ -40,6 +40,6 @@ pub mod telemetry;
 pub mod postgres;
 pub mod sandbox;
 
-// A door for the fuzz targets, in their build alone.
-#[cfg(fuzzing)]
+// A door for the fuzz targets, in their build and in the tests' alone.
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
