@@ -16,7 +16,7 @@ use url::form_urlencoded;
 use super::exchange::{Answer, Body, LONGEST_BODY};
 use super::redaction::{ERROR_LENGTH, Redaction, STATUS_LENGTH};
 use super::token::Tokens;
-use super::wire::Grant;
+use super::wire::{Grant, LONGEST_TOKEN};
 use super::{Client, classify};
 use crate::config::{Api, TokenUse};
 use crate::outcome::{Attempt, Outcome};
@@ -112,8 +112,8 @@ impl Promises {
 pub(crate) fn authorize(text: &[u8]) {
     let answer = answer(text);
     let Ok(grant) = Grant::read(answer.bytes().unwrap_or_default()) else { return };
-    assert!(grant.life <= LONGEST_LIFE);
     let token = grant.access_token.expose_secret();
+    assert!(grant.life <= LONGEST_LIFE && token.len() <= LONGEST_TOKEN);
     assert!(Tokens::new(TokenUse::Auto).issue(&grant, Instant::now()).is_ok(), "{token:?}");
     let redaction = Redaction::new(&api());
     redaction.remember(&grant.access_token);

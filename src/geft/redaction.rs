@@ -19,6 +19,8 @@ use crate::outcome::Said;
 pub(super) const ERROR_LENGTH: usize = 300;
 /// The longest status or details, in characters.
 pub(super) const STATUS_LENGTH: usize = 200;
+/// So much of a text is looked at, in bytes: more than is ever shown. Looking for each spelling of each token takes time.
+const LONGEST_TEXT: usize = 2_048;
 /// Tokens remembered beside those that can be in flight: an old one can be echoed long after.
 const SPARE_TOKENS: usize = 64;
 /// A shorter value is not worth guessing at: taking out each "1" would spoil every text.
@@ -72,14 +74,19 @@ impl Redaction {
         Said { session_status: fit(said.session_status), status_details: fit(said.status_details), amount: said.amount }
     }
 
-    /// Cleaned first: a control character in the middle must not hide a secret.
+    /// Cleaned first: a control character in the middle must not hide a secret. Only the beginning is kept, but a secret
+    /// that starts in it is looked for to its end.
     fn clean(&self, text: &str) -> String {
-        let line = one_line(text);
+        let mut line = one_line(text);
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let spellings = || tokens.iter().flatten().chain(&self.fixed);
+        let longest = spellings().map(String::len).max().unwrap_or_default();
+        let end = line.floor_char_boundary(LONGEST_TEXT);
+        line.truncate(line.floor_char_boundary(LONGEST_TEXT + longest));
         // Lowering ASCII letters alone moves no byte.
         let lower = line.to_ascii_lowercase();
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let spellings = tokens.iter().flatten().chain(&self.fixed);
-        without(&line, spellings.flat_map(|spelling| places(&lower, spelling)).collect())
+        let places = spellings().flat_map(|spelling| places(&lower, spelling)).filter(|place| place.start < end);
+        without(&line, end, places.collect())
     }
 }
 
@@ -116,11 +123,12 @@ fn places<'text>(text: &'text str, spelling: &'text str) -> impl Iterator<Item =
     })
 }
 
-/// The line without these places. Where they overlap they go as one: of a secret within or across another, no part stays.
-fn without(line: &str, mut places: Vec<Range<usize>>) -> String {
+/// The line up to `end` without these places, which start before it. Where they overlap they go as one: of a secret within
+/// or across another, no part stays.
+fn without(line: &str, end: usize, mut places: Vec<Range<usize>>) -> String {
     places.sort_by_key(|place| place.start);
     let mut rest = 0;
-    let mut kept = String::with_capacity(line.len());
+    let mut kept = String::with_capacity(end);
     for place in places {
         if place.start >= rest {
             kept.push_str(&line[rest..place.start]);
@@ -128,7 +136,9 @@ fn without(line: &str, mut places: Vec<Range<usize>>) -> String {
         }
         rest = rest.max(place.end);
     }
-    kept.push_str(&line[rest..]);
+    if rest < end {
+        kept.push_str(&line[rest..end]);
+    }
     kept
 }
 
@@ -170,6 +180,15 @@ mod tests {
         let cleaned = redaction.error(&format!("{}topsecretvalue", "x".repeat(ERROR_LENGTH - 4)));
         assert!(!cleaned.contains("tops"), "{cleaned}");
         assert!(cleaned.chars().count() <= ERROR_LENGTH);
+    }
+
+    #[test]
+    fn a_secret_across_the_end_of_what_is_looked_at_goes_as_a_whole() {
+        let redaction = redaction("topsecretvalue", "header-value", "token-value");
+        for before in LONGEST_TEXT - 20..LONGEST_TEXT + 2 {
+            let cleaned = redaction.clean(&format!("{}topsecretvalue and more", "x".repeat(before)));
+            assert!(!cleaned.contains("to") && cleaned.len() <= LONGEST_TEXT + REDACTED.len(), "{before}: {cleaned}");
+        }
     }
 
     #[test]

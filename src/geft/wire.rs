@@ -15,6 +15,8 @@ use crate::session::SessionId;
 
 /// The longest amount, in characters.
 const AMOUNT_LENGTH: usize = 40;
+/// The longest token, in bytes: servers refuse headers that are longer by far, and each spelling of many is remembered.
+pub(super) const LONGEST_TOKEN: usize = 16 * 1024;
 /// How long a token is trusted whose life the provider does not tell.
 const LIFE_UNTOLD: Duration = Duration::from_mins(1);
 /// No token is trusted for longer, whatever is said: it keeps the clock's arithmetic from overflowing.
@@ -143,7 +145,7 @@ impl Grant {
 
 /// Whether a token can stand in a header as it is.
 fn is_sendable(token: &str) -> bool {
-    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Object<'_> {

@@ -113,10 +113,13 @@ fn a_grant_needs_a_token_that_can_be_sent() {
     let read = |json: &str| Grant::read(json.as_bytes()).map(|grant| grant.access_token.expose_secret().to_owned());
     assert_eq!(read(r#"{"access_token": "abc", "token_type": "bEARER"}"#), Ok("abc".to_owned()));
     assert_eq!(read(r#"{"access_token": "abc", "token_type": null}"#), Ok("abc".to_owned()));
+    let sized = |length| format!(r#"{{"access_token": "{}"}}"#, "a".repeat(length));
+    assert!(read(&sized(LONGEST_TOKEN)).is_ok());
     for json in [
         "",
         "[]",
         "{}",
+        &sized(LONGEST_TOKEN + 1),
         r#"{"access_token": ""}"#,
         r#"{"access_token": 5}"#,
         r#"{"access_token": "a\nb"}"#,
