@@ -39,7 +39,7 @@ pub const SAMPLE: &str = draft::SAMPLE;
 pub const PLACES: [&str; 2] = ["geft-sweeper.toml", "/etc/geft-sweeper/config.toml"];
 
 /// What was read: the sections that can be used, and everything that is wrong.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Sections {
     /// `[database]`, where all of it is right.
     pub database: Option<Database>,

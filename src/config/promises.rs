@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use super::{Config, KEYS, Key, Kind, Problem, Sections, read};
 
 /// What must not be shown.
-pub(crate) const SECRET: &str = "hunter2-xyzzy";
+const SECRET: &str = "hunter2-xyzzy";
 
 /// The least that has to be given.
 pub(super) const REQUIRED: &str = r#"
@@ -30,7 +30,7 @@ const LONGEST_SENTENCE: usize = 4_000;
 
 /// Any file at all.
 pub(crate) fn file(text: &[u8]) {
-    held(&sections(text, &[]));
+    held(sections(text, &[]));
 }
 
 /// The required settings with [`SECRET`] for every secret, less up to seven characters, and with up to four in their
@@ -41,7 +41,7 @@ pub(crate) fn damaged_file(cut: usize, less: usize, more: &str) {
     let start = cut % text.len();
     let rest = text.get(start + less % 8..).unwrap_or_default();
     let more: String = more.chars().take(4).collect();
-    held_secret(&sections(format!("{}{more}{rest}", &text[..start]).as_bytes(), &[]));
+    held_secret(sections(format!("{}{more}{rest}", &text[..start]).as_bytes(), &[]));
 }
 
 /// Any value of any variable over the required settings; of a secret setting's, [`SECRET`] is a part.
@@ -49,7 +49,6 @@ pub(crate) fn variable(name: &str, value: &str) {
     let key = KEYS.iter().find(|key| key.variable() == name);
     let value = key.and_then(|key| holding_secret(key, value)).unwrap_or_else(|| value.to_owned());
     let sections = sections(REQUIRED.as_bytes(), &[(name, &value)]);
-    held_secret(&sections);
     let is_ours = name.starts_with(super::PREFIX);
     assert!(!is_ours || key.is_some() || !sections.problems.is_empty(), "{name} is passed over");
     for problem in sections.problems.iter().filter(|_| is_ours) {
@@ -57,13 +56,14 @@ pub(crate) fn variable(name: &str, value: &str) {
         let is_known = KEYS.iter().any(|key| key.path == problem.setting);
         assert!(is_known || problem.variable.as_deref() == Some(name), "{problem}");
     }
+    held_secret(sections);
 }
 
 /// Any file of extra headers.
 pub(crate) fn headers_file(text: &[u8]) {
     let headers = written(text);
     let path = headers.path().display();
-    held(&sections(format!("{REQUIRED}headers_file = '{path}'").as_bytes(), &[]));
+    held(sections(format!("{REQUIRED}headers_file = '{path}'").as_bytes(), &[]));
 }
 
 /// A value of a secret setting; none where the text would close the quotes around it.
@@ -77,24 +77,26 @@ fn holding_secret(key: &Key, text: &str) -> Option<String> {
     }
 }
 
-pub(super) fn held_secret(sections: &Sections) {
-    held(sections);
-    let shown = sections.problems.iter().map(Problem::to_string).chain([format!("{sections:?}")]);
-    shown.for_each(|shown| assert!(!shown.contains(SECRET), "{shown}"));
-}
-
 /// Every problem is one sentence on a setting, and where there is none the settings can be used.
-fn held(sections: &Sections) {
-    for problem in &sections.problems {
+fn held(sections: Sections) {
+    let problems = sections.problems.clone();
+    for problem in &problems {
         let shown = problem.to_string();
         assert!(!shown.contains(char::is_control), "{shown:?}");
         assert!(shown.chars().count() <= LONGEST_SENTENCE, "{shown:?}");
         assert!(!problem.setting.trim().is_empty() || shown.starts_with('"'), "{shown:?} names no setting");
     }
-    match sections.clone().complete() {
+    match sections.complete() {
         Ok(config) => usable(&config),
-        Err(problems) => assert_eq!(problems, sections.problems, "a section that is missing says why"),
+        Err(told) => assert_eq!(told, problems, "a section that is missing says why"),
     }
+}
+
+/// The same, and [`SECRET`] is shown nowhere.
+pub(super) fn held_secret(sections: Sections) {
+    let shown = sections.problems.iter().map(Problem::to_string).chain([format!("{sections:?}")]);
+    shown.for_each(|shown| assert!(!shown.contains(SECRET), "{shown}"));
+    held(sections);
 }
 
 /// What the rest of the program takes for granted.
@@ -116,17 +118,12 @@ fn usable(config: &Config) {
     assert!(retry.lease >= api.timeout * 3 + Duration::from_secs(15) && api.connect_timeout <= api.timeout);
     assert!(retry.multiplier >= 1.0 && (0.0..=1.0).contains(&retry.randomization_factor) && retry.max_attempts > 0);
     assert!(api.max_in_flight > 0 && api.max_requests_per_second.is_none_or(|limit| limit > 0.0 && limit.is_finite()));
-    assert!(
-        api.base_url.scheme() == "https"
-            || ["127.", "localhost", "[::1]"].iter().any(|local| host(config).starts_with(local))
-    );
+    let host = api.base_url.host_str().unwrap_or_default();
+    let is_local = ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local));
+    assert!(api.base_url.scheme() == "https" || is_local, "{host}");
     assert!(api.base_url.username().is_empty() && api.base_url.password().is_none() && api.base_url.query().is_none());
     assert!(!api.client_id.contains(':') && config.database.max_connections >= 2);
     assert_eq!(config.schedule.sweep.split(' ').count(), 6);
-}
-
-fn host(config: &Config) -> &str {
-    config.api.base_url.host_str().unwrap_or_default()
 }
 
 /// What a file of this text and these variables come to.

@@ -24,9 +24,9 @@ use crate::pace::Pace;
 use crate::session::SessionId;
 
 /// The session that is asked about.
-pub(crate) const SESSION: &str = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01";
+const SESSION: &str = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01";
 /// The client secret and the value of a header, with characters that encodings differ in.
-pub(crate) const SECRETS: [&str; 2] = ["s3cr/t+ \u{dc}~\"\\", "key=with&blanks /\u{ff}"];
+const SECRETS: [&str; 2] = ["s3cr/t+ \u{dc}~\"\\", "key=with&blanks /\u{ff}"];
 
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 const LONGEST_LIFE: Duration = Duration::from_hours(24 * 365);

@@ -7,7 +7,7 @@ use super::super::{KEYS, Key};
 use super::{REQUIRED, sections};
 
 fn tells_no_secret(text: &str, variables: &[(&str, &str)]) {
-    held_secret(&sections(text, variables));
+    held_secret(sections(text, variables));
 }
 
 #[test]
