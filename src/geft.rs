@@ -69,11 +69,10 @@ pub enum StatusAnswer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use tokio_util::sync::CancellationToken;
 
-    use crate::clocks::Clocks;
     use crate::pace::Pace;
 
     /// The conductor spawns attempts.
@@ -81,15 +80,11 @@ mod tests {
     fn attempts_can_be_made_on_any_thread() {
         fn is_send(_: impl Send) {}
         let api = super::promises::api();
-        let client = super::Client::new(&api, Pace::unlimited(), clocks(), CancellationToken::new()).unwrap();
+        let client =
+            super::Client::new(&api, Pace::unlimited(), super::promises::clocks(), CancellationToken::new()).unwrap();
         let session = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
         is_send(client.cancel(session, Instant::now(), false, || true));
         is_send(client.status(session, Instant::now()));
         is_send(client.authorize());
-    }
-
-    /// Clocks that nobody has compared.
-    pub(super) fn clocks() -> Clocks {
-        Clocks::new(Duration::from_mins(2))
     }
 }

@@ -18,6 +18,7 @@ use super::redaction::{ERROR_LENGTH, Redaction, STATUS_LENGTH};
 use super::token::Tokens;
 use super::wire::{Grant, LONGEST_TOKEN};
 use super::{Client, classify};
+use crate::clocks::Clocks;
 use crate::config::{Api, TokenUse};
 use crate::outcome::{Attempt, Outcome};
 use crate::pace::Pace;
@@ -48,6 +49,11 @@ pub(super) fn api() -> Api {
     }
 }
 
+/// Clocks that nobody has compared.
+pub(super) fn clocks() -> Clocks {
+    Clocks::new(Duration::from_mins(2))
+}
+
 /// A client that has secrets to lose.
 pub(crate) struct Promises {
     client: Client,
@@ -61,7 +67,7 @@ impl Promises {
         let mut api = api();
         api.client_secret = SECRETS[0].into();
         api.headers = vec![("x-api-key".into(), SECRETS[1].into())];
-        let client = Client::new(&api, Pace::unlimited(), CancellationToken::new()).unwrap();
+        let client = Client::new(&api, Pace::unlimited(), clocks(), CancellationToken::new()).unwrap();
         let basic = BASE64_STANDARD.encode(format!("client:{}", SECRETS[0]));
         let echoes = SECRETS.iter().flat_map(|secret| echoes(secret)).chain([basic]);
         Self { client, echoes: echoes.map(|echo| echo.to_ascii_lowercase()).collect() }

@@ -1,7 +1,6 @@
 //! What an attempt looks like once its answers are in, and what is not begun for want of time.
 
-use super::super::promises::api;
-use super::super::tests::clocks;
+use super::super::promises::{api, clocks};
 use super::*;
 
 fn client() -> Client {
