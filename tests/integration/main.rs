@@ -21,6 +21,7 @@ mod in_progress;
 mod ledger;
 mod log;
 mod migration;
+mod model;
 mod outcomes;
 mod private_postgres;
 mod processes;
