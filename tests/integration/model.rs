@@ -8,6 +8,7 @@ mod expected;
 mod gate;
 mod history;
 mod process;
+mod steps;
 mod world;
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
@@ -23,7 +24,7 @@ const CASES: u32 = 16;
 
 #[test]
 fn the_promises_hold_after_every_step_of_any_history() {
-    let mut config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let mut config = Config { cases: CASES, failure_persistence: None, max_shrink_time: 60_000, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_some() {
         config.cases = Config::default().cases;
     }

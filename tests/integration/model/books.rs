@@ -34,7 +34,8 @@ struct Session {
 #[derive(sqlx::FromRow)]
 struct Attempt {
     session_id: Uuid,
-    attempt: i32,
+    #[sqlx(rename = "attempt")]
+    number: i32,
     id: i64,
     whole: String,
     #[sqlx(flatten)]
@@ -43,14 +44,17 @@ struct Attempt {
 
 impl Books {
     pub(super) async fn read(&mut self, pool: &PgPool) -> Result<Tables, TestCaseError> {
-        let sessions: Vec<Session> = sqlx::query_as(SESSIONS).fetch_all(pool).await.unwrap();
-        let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS).fetch_all(pool).await.unwrap();
-        let counts = sqlx::query_as(COUNTS).fetch_one(pool).await.unwrap();
+        let (sessions, attempts, counts): (Result<Vec<Session>, _>, Result<Vec<Attempt>, _>, _) = tokio::join!(
+            sqlx::query_as(SESSIONS).fetch_all(pool),
+            sqlx::query_as(ATTEMPTS).fetch_all(pool),
+            sqlx::query_as(COUNTS).fetch_one(pool),
+        );
+        let (sessions, attempts, counts) = (sessions.unwrap(), attempts.unwrap(), counts.unwrap());
         self.expect_only_more(&attempts)?;
         expect_no_gap(&sessions, &attempts)?;
         Ok(Tables {
             sessions: sessions.into_iter().map(|one| (one.session_id, one.standing)).collect(),
-            attempts: attempts.into_iter().map(|one| ((one.session_id, one.attempt), one.row)).collect(),
+            attempts: attempts.into_iter().map(|one| ((one.session_id, one.number), one.row)).collect(),
             counts,
         })
     }
@@ -71,7 +75,7 @@ impl Books {
 fn expect_no_gap(sessions: &[Session], attempts: &[Attempt]) -> Result<(), TestCaseError> {
     for Session { session_id, standing } in sessions {
         let mut found: Vec<i32> =
-            attempts.iter().filter(|one| one.session_id == *session_id).map(|one| one.attempt).collect();
+            attempts.iter().filter(|one| one.session_id == *session_id).map(|one| one.number).collect();
         found.sort_unstable();
         let over = standing.attempts - i32::from(standing.claim.is_some());
         prop_assert_eq!(found, (1..=over).collect::<Vec<_>>(), "attempts of {}, {:?}", session_id, standing);

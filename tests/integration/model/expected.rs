@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::history::Pause;
 
 /// Counted attempts that a session is given.
-pub(super) const BUDGET: i32 = 3;
+pub(super) const BUDGET: i32 = 4;
 
 /// A row of `cancellations`.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -81,6 +81,12 @@ impl Expected {
         taken
     }
 
+    pub(super) fn has_ended_for_good(&self, session: Uuid) -> bool {
+        let is_good =
+            |one: &Standing| [State::Canceled, State::AlreadyTerminal].iter().any(|state| state.as_str() == one.state);
+        self.tables.sessions.get(&session).is_some_and(is_good)
+    }
+
     /// The sessions that can be claimed.
     pub(super) fn due(&self) -> BTreeSet<Uuid> {
         let due = |one: &Standing| one.state == State::Pending.as_str() && one.is_due;
@@ -94,10 +100,9 @@ impl Expected {
 
     pub(super) fn claim(&mut self, session: Uuid, token: Uuid, instance: &str) {
         let one = self.session(session);
-        one.state = State::InFlight.as_str().to_owned();
-        one.attempts += 1;
-        one.claim = Some(token);
-        one.claimed_by = Some(instance.to_owned());
+        let (claim, claimed_by) = (Some(token), Some(instance.to_owned()));
+        let (state, attempts) = (State::InFlight.as_str().to_owned(), one.attempts + 1);
+        *one = Standing { state, attempts, claim, claimed_by, ..one.clone() };
     }
 
     pub(super) fn is_ours(&self, claim: &Claim) -> bool {
@@ -178,12 +183,10 @@ impl Expected {
 
     /// Returns whether the session had failed.
     pub(super) fn requeue(&mut self, session: Uuid) -> bool {
-        let one = self.session(session);
-        let has_failed = one.state == State::Failed.as_str();
-        if has_failed {
-            *one = waiting(Standing { counted_attempts: 0, uncounted_running: 0, ..one.clone() }, Pause::None);
-        }
-        has_failed
+        let failed = self.tables.sessions.get_mut(&session).filter(|one| one.state == State::Failed.as_str());
+        let Some(one) = failed else { return false };
+        *one = waiting(Standing { counted_attempts: 0, uncounted_running: 0, ..one.clone() }, Pause::None);
+        true
     }
 
     pub(super) fn end_leases(&mut self, instance: &str) {

@@ -12,9 +12,9 @@ use proptest::sample::select;
 /// Simulated processes.
 pub(super) const PROCESSES: usize = 3;
 /// Sessions: few, so that processes meet.
-pub(super) const SESSIONS: usize = 3;
-/// Steps of a history at the most.
-const STEPS: usize = 100;
+pub(super) const SESSIONS: usize = 6;
+/// Steps of a history.
+const STEPS: std::ops::RangeInclusive<usize> = 1..=120;
 
 /// Whether the answer to a commit reaches the process.
 #[derive(Clone, Copy, Debug)]
@@ -102,35 +102,37 @@ pub(super) enum Step {
 }
 
 pub(super) fn histories() -> impl Strategy<Value = Vec<Step>> {
-    vec(step(), 1..=STEPS)
+    vec(step(), STEPS)
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => (by(), any::<[bool; SESSIONS]>(), answer())
+        3 => (by(), any::<[bool; SESSIONS]>(), answer())
             .prop_map(|(by, named, answer)| Step::Discover { by, named, answer }),
-        6 => (by(), 1..=3_u32, answer()).prop_map(|(by, limit, answer)| Step::Claim { by, limit, answer }),
-        6 => (by(), which()).prop_map(|(by, which)| Step::Send { by, which }),
-        7 => (by(), which(), select(ANSWERED.to_vec()), prop::bool::weighted(0.2), pause(), answer()).prop_map(
+        12 => (by(), 1..=4_u32, answer()).prop_map(|(by, limit, answer)| Step::Claim { by, limit, answer }),
+        5 => (by(), which()).prop_map(|(by, which)| Step::Send { by, which }),
+        6 => (by(), which(), select(ANSWERED.to_vec()), prop::bool::weighted(0.2), pause(), answer()).prop_map(
             |(by, which, outcome, probe, pause, answer)| Step::Record { by, which, outcome, probe, pause, answer }
         ),
-        2 => (by(), which(), pause(), answer())
+        3 => (by(), which(), pause(), answer())
             .prop_map(|(by, which, pause, answer)| Step::Release { by, which, pause, answer }),
         3 => (by(), which(), select(SETTLED.to_vec()), answer())
             .prop_map(|(by, which, state, answer)| Step::Settle { by, which, state, answer }),
         1 => by().prop_map(|by| Step::Crash { by }),
-        2 => by().prop_map(|of| Step::EndLeases { of }),
-        3 => (by(), pause(), answer()).prop_map(|(by, pause, answer)| Step::TakeOver { by, pause, answer }),
-        2 => (by(), 0..SESSIONS, answer()).prop_map(|(by, session, answer)| Step::Requeue { by, session, answer }),
-        3 => Just(Step::BecomeDue),
+        4 => by().prop_map(|of| Step::EndLeases { of }),
+        4 => (by(), pause(), answer()).prop_map(|(by, pause, answer)| Step::TakeOver { by, pause, answer }),
+        3 => (by(), 0..SESSIONS, answer()).prop_map(|(by, session, answer)| Step::Requeue { by, session, answer }),
+        2 => Just(Step::BecomeDue),
     ]
 }
 
 /// The outcomes that a process can come to itself; those that keep a session in play come more often.
-const ANSWERED: [Outcome; 12] = [
+const ANSWERED: [Outcome; 14] = [
     Outcome::ServerError,
     Outcome::ServerError,
     Outcome::Timeout,
+    Outcome::Timeout,
+    Outcome::Rejected,
     Outcome::Rejected,
     Outcome::RateLimited,
     Outcome::Unauthorized,
@@ -143,7 +145,7 @@ const ANSWERED: [Outcome; 12] = [
 ];
 
 /// How a session can end without a request.
-const SETTLED: [State; 4] = [State::Withdrawn, State::Withdrawn, State::Failed, State::AlreadyTerminal];
+const SETTLED: [State; 5] = [State::Withdrawn, State::Withdrawn, State::Failed, State::Failed, State::AlreadyTerminal];
 
 fn by() -> impl Strategy<Value = usize> {
     0..PROCESSES

@@ -20,8 +20,8 @@ pub(super) struct Process {
     pub(super) sweep: Uuid,
     /// The claims that it has in mind.
     pub(super) held: Vec<Held>,
-    /// The token of a claim whose answer was lost; none where the claim was not written either.
-    pub(super) in_doubt: Option<Option<Uuid>>,
+    /// The token of a claim that was written although its answer was lost: the ledger must know it too.
+    pub(super) in_doubt: Option<Uuid>,
     database: Database,
 }
 
@@ -41,6 +41,24 @@ pub(super) enum Doing {
     Recording(Box<AttemptResult>),
     Releasing(Pause),
     Settling(Settled),
+}
+
+impl Doing {
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self, Self::Sent | Self::Recording(_))
+    }
+
+    pub(super) fn is_to_release(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Releasing(_))
+    }
+
+    pub(super) fn is_to_settle(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Settling(_))
+    }
 }
 
 impl Process {
@@ -63,7 +81,7 @@ impl Process {
     }
 
     /// Takes the chosen claims that fit out of memory, at most one of each session, as one batch has it.
-    pub(super) fn choose(&mut self, which: Which, fits: impl Fn(&Doing) -> bool) -> Vec<Held> {
+    pub(super) fn choose(&mut self, which: Which, fits: fn(&Doing) -> bool) -> Vec<Held> {
         let fitting: Vec<usize> = (0..self.held.len()).filter(|at| fits(&self.held[*at].doing)).collect();
         let chosen = match which {
             _ if fitting.is_empty() => Vec::new(),
@@ -100,13 +118,11 @@ impl Held {
 
     /// The end that is being written already, or else this one.
     pub(super) fn settled(&self, state: State) -> Settled {
-        match &self.doing {
-            Doing::Settling(settled) => settled.clone(),
-            _ => {
-                let status = (state == State::AlreadyTerminal).then_some("Completed");
-                Settled { claim: self.claim.clone(), state, said: said(status) }
-            }
+        if let Doing::Settling(settled) = &self.doing {
+            return settled.clone();
         }
+        let status = (state == State::AlreadyTerminal).then_some("Completed");
+        Settled { claim: self.claim.clone(), state, said: said(status) }
     }
 }
 

@@ -1,36 +1,29 @@
-//! Carries a history out: each step on the real ledger and on the model, and then everything stored is compared.
+//! The database, the processes and the model of one history; everything stored is compared after every step.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use geft_sweeper::ledger::RequeueSelection;
-use geft_sweeper::outcome::Outcome;
-use geft_sweeper::session::{Candidate, Reason, State};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::books::{self, Books};
-use super::expected::{BUDGET, Expected};
-use super::gate::{Gate, Passed};
-use super::history::{Answer, PROCESSES, Pause, SESSIONS, Step, Which};
-use super::process::{Doing, Held, Process, duration};
+use super::expected::Expected;
+use super::gate::Gate;
+use super::history::{PROCESSES, SESSIONS, Step};
+use super::process::{Doing, Process};
 
-/// How long a process may hold a session, far longer than a history takes: leases end when a step says so.
-const LEASE: Duration = Duration::from_hours(1);
-
-type Checked = Result<(), TestCaseError>;
+pub(super) type Checked = Result<(), TestCaseError>;
 
 pub(super) struct World {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     url: String,
-    sessions: Vec<Uuid>,
-    processes: Vec<Process>,
-    gate: Gate,
-    expected: Expected,
+    pub(super) sessions: Vec<Uuid>,
+    pub(super) processes: Vec<Process>,
+    pub(super) gate: Gate,
+    pub(super) expected: Expected,
     /// Session and attempt of every request that left.
-    requests: BTreeSet<(Uuid, i32)>,
+    pub(super) requests: BTreeSet<(Uuid, i32)>,
     books: Books,
 }
 
@@ -41,8 +34,7 @@ impl World {
         for _ in 0..PROCESSES {
             processes.push(Process::start(url).await);
         }
-        let mut sessions: Vec<Uuid> = (0..SESSIONS).map(|_| Uuid::new_v4()).collect();
-        sessions.sort_unstable();
+        let sessions = (0..SESSIONS).map(|_| Uuid::new_v4()).collect();
         Self {
             pool: pool.clone(),
             url: url.to_owned(),
@@ -77,6 +69,7 @@ impl World {
                 std::mem::replace(&mut self.processes[by], fresh).end().await;
             }
             Step::EndLeases { of } => {
+                let of = self.who(of, |_| true);
                 let instance = self.processes[of].instance().to_owned();
                 books::end_leases(&self.pool, &instance).await;
                 self.expected.end_leases(&instance);
@@ -91,190 +84,11 @@ impl World {
         self.check().await
     }
 
-    async fn discover(&mut self, by: usize, named: [bool; SESSIONS], answer: Answer) -> Checked {
-        let named: Vec<Uuid> =
-            self.sessions.iter().zip(named).filter(|(_, named)| *named).map(|(session, _)| *session).collect();
-        let candidates: Vec<Candidate> = named.iter().map(candidate).collect();
-        let process = &self.processes[by];
-        let taken = self.gate.pass(answer, process.ledger.take_on(process.sweep, &candidates)).await;
-        let expected = if is_written(&taken, answer) { self.expected.take_on(&named) } else { 0 };
-        if let Passed::Answered(taken) = taken {
-            prop_assert_eq!(taken, expected, "sessions taken on");
-        }
-        Ok(())
-    }
-
-    async fn claim(&mut self, by: usize, limit: u32, answer: Answer) -> Checked {
-        let process = &mut self.processes[by];
-        let doubtful = process.in_doubt.take().flatten().map(|token| self.expected.held_under(token));
-        let claimed = self.gate.pass(answer, process.ledger.claim(limit, LEASE)).await;
-        let instance = process.instance().to_owned();
-        let Passed::Answered(claims) = claimed else {
-            // It has claimed without knowing what; the table tells.
-            let fresh = books::held_by(&self.pool, &instance).await;
-            let fresh = fresh
-                .into_iter()
-                .filter(|(session, token)| self.expected.tables.sessions[session].claim != Some(*token));
-            let fresh: BTreeMap<Uuid, Uuid> = fresh.collect();
-            process.in_doubt = Some(fresh.values().next().copied());
-            return if is_written(&claimed, answer) { self.expect_claimed(&fresh, limit, &instance) } else { Ok(()) };
-        };
-        let found: BTreeMap<Uuid, Uuid> = claims.iter().map(|claim| (claim.session_id.uuid(), claim.token)).collect();
-        prop_assert_eq!(found.len(), claims.len(), "a session claimed twice at once");
-        let read_back = doubtful.filter(|doubtful| !doubtful.is_empty());
-        match read_back {
-            Some(doubtful) => prop_assert_eq!(found.into_keys().collect::<BTreeSet<_>>(), doubtful, "claims read back"),
-            None => self.expect_claimed(&found, limit, &instance)?,
-        }
-        for claim in claims {
-            let standing = &self.expected.tables.sessions[&claim.session_id.uuid()];
-            prop_assert_eq!(claim.attempt, standing.attempts);
-            prop_assert_eq!(i64::from(claim.counted), i64::from(standing.counted_attempts));
-            prop_assert_eq!(claim.may_have_had_effect, standing.may_have_had_effect);
-            self.processes[by].held.push(Held::new(claim));
-        }
-        Ok(())
-    }
-
-    /// As many as there may be, each one due, under one new token.
-    fn expect_claimed(&mut self, found: &BTreeMap<Uuid, Uuid>, limit: u32, instance: &str) -> Checked {
-        let due = self.expected.due();
-        prop_assert_eq!(found.len(), due.len().min(usize::try_from(limit).unwrap()), "sessions claimed");
-        prop_assert!(found.keys().all(|session| due.contains(session)), "claimed although not due: {:?}", found);
-        prop_assert!(found.values().collect::<BTreeSet<_>>().len() <= 1, "one token a batch");
-        for (session, token) in found {
-            prop_assert!(
-                self.expected.held_under(*token).iter().all(|held| found.contains_key(held)),
-                "a token used before"
-            );
-            self.expected.claim(*session, *token, instance);
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, by: usize, which: Which) {
-        let chosen = self.processes[by].choose(which, |doing| matches!(doing, Doing::Nothing));
-        for held in chosen {
-            self.requests.insert((held.session(), held.claim.attempt));
-            self.processes[by].held.push(Held { doing: Doing::Sent, ..held });
-        }
-    }
-
-    async fn record(
-        &mut self,
-        by: usize,
-        which: Which,
-        (outcome, probe, pause): (Outcome, bool, Pause),
-        answer: Answer,
-    ) -> Checked {
-        let process = &mut self.processes[by];
-        let batch = process.choose(which, |doing| matches!(doing, Doing::Sent | Doing::Recording(_)));
-        let results: Vec<_> = batch.iter().map(|held| held.result(outcome, probe, pause)).collect();
-        let recorded = self.gate.pass(answer, process.ledger.record(Some(process.sweep), &results)).await;
-        let instance = process.instance().to_owned();
-        let is_written = is_written(&recorded, answer);
-        let (mut written, mut late) = (HashSet::new(), HashSet::new());
-        for (held, result) in batch.into_iter().zip(results) {
-            let is_ours = self.expected.is_ours(&held.claim);
-            if is_ours && is_written {
-                let said = (result.attempt.outcome, result.attempt.said.session_status.as_deref());
-                self.expected.record(&held.claim, &instance, said, result.disposition);
-            }
-            let in_the_books = held.is_written || (is_ours && is_written);
-            if in_the_books { &mut written } else { &mut late }.insert(held.session());
-            if matches!(recorded, Passed::Lost) {
-                let doing = Doing::Recording(Box::new(result));
-                self.processes[by].held.push(Held { doing, is_written: in_the_books, ..held });
-            }
-        }
-        if let Passed::Answered(recorded) = recorded {
-            prop_assert_eq!(recorded.written, written, "results on record");
-            prop_assert_eq!(recorded.late, late, "results that came late");
-        }
-        Ok(())
-    }
-
-    async fn release(&mut self, by: usize, which: Which, pause: Pause, answer: Answer) -> Checked {
-        let process = &mut self.processes[by];
-        // A batch has one pause: one that is being written again goes alone.
-        let mut batch = process.choose(which, |doing| matches!(doing, Doing::Releasing(_)));
-        let rest = batch.split_off(batch.len().min(1));
-        process.held.extend(rest);
-        if batch.is_empty() {
-            batch = process.choose(which, |doing| matches!(doing, Doing::Nothing));
-        }
-        let pause = batch
-            .iter()
-            .find_map(|held| if let Doing::Releasing(pause) = held.doing { Some(pause) } else { None })
-            .unwrap_or(pause);
-        let claims: Vec<_> = batch.iter().map(|held| held.claim.clone()).collect();
-        let released = self.gate.pass(answer, process.ledger.release(&claims, duration(pause))).await;
-        let mut given_back = 0;
-        for held in batch {
-            if self.expected.is_ours(&held.claim) && is_written(&released, answer) {
-                self.expected.release(&held.claim, pause);
-                given_back += 1;
-            }
-            if matches!(released, Passed::Lost) {
-                self.processes[by].held.push(Held { doing: Doing::Releasing(pause), ..held });
-            }
-        }
-        if let Passed::Answered(released) = released {
-            prop_assert_eq!(released, given_back, "sessions given back");
-        }
-        Ok(())
-    }
-
-    async fn settle(&mut self, by: usize, which: Which, state: State, answer: Answer) -> Checked {
-        let process = &mut self.processes[by];
-        let batch = process.choose(which, |doing| matches!(doing, Doing::Nothing | Doing::Settling(_)));
-        let settled: Vec<_> = batch.iter().map(|held| held.settled(state)).collect();
-        let ended = self.gate.pass(answer, process.ledger.settle(Some(process.sweep), &settled)).await;
-        let is_written = is_written(&ended, answer);
-        for (held, one) in batch.into_iter().zip(settled) {
-            let is_ours = self.expected.is_ours(&held.claim);
-            if is_ours && is_written {
-                self.expected.settle(&held.claim, one.state, one.said.session_status.as_deref());
-            }
-            let in_the_books = held.is_written || (is_ours && is_written);
-            match &ended {
-                Passed::Answered(ended) => {
-                    // What was written before may have been taken up again since.
-                    let still = self.expected.tables.sessions[&held.session()].state == one.state.as_str();
-                    let told = ended.contains(&held.session());
-                    prop_assert!(told || !(in_the_books && still), "an end that was written is not recognised");
-                    prop_assert!(in_the_books || !told, "an end that was not written is told as such");
-                }
-                Passed::Lost => {
-                    let doing = Doing::Settling(one);
-                    self.processes[by].held.push(Held { doing, is_written: in_the_books, ..held });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn take_over(&mut self, by: usize, pause: Pause, answer: Answer) -> Checked {
-        let process = &self.processes[by];
-        let again =
-            |counted: u32| (i32::try_from(counted).unwrap() + 1 < BUDGET).then(|| duration(pause).unwrap_or_default());
-        let taken = self.gate.pass(answer, process.ledger.take_over(Some(process.sweep), 100, 0, again)).await;
-        let expected = if is_written(&taken, answer) { self.expected.take_over(pause) } else { 0 };
-        if let Passed::Answered(taken) = taken {
-            prop_assert_eq!(taken, expected, "sessions taken over");
-        }
-        Ok(())
-    }
-
-    async fn requeue(&mut self, by: usize, session: usize, answer: Answer) -> Checked {
-        let session = self.sessions[session];
-        let selection = RequeueSelection::Sessions(vec![session]);
-        let requeued = self.gate.pass(answer, self.processes[by].ledger.requeue(&selection, false)).await;
-        let expected = is_written(&requeued, answer) && self.expected.requeue(session);
-        if let Passed::Answered(requeued) = requeued {
-            prop_assert_eq!(requeued.len(), usize::from(expected), "sessions requeued");
-        }
-        Ok(())
+    /// One of the processes that have something of this kind to do, if any has.
+    pub(super) fn who(&self, by: usize, fits: fn(&Doing) -> bool) -> usize {
+        let able: Vec<usize> =
+            (0..PROCESSES).filter(|at| self.processes[*at].held.iter().any(|held| fits(&held.doing))).collect();
+        if able.is_empty() { by } else { able[by % able.len()] }
     }
 
     /// Every promise, after every step.
@@ -302,21 +116,5 @@ impl World {
             );
         }
         Ok(())
-    }
-}
-
-/// Whether a statement has done its work, be it answered or not.
-fn is_written<T>(passed: &Passed<T>, answer: Answer) -> bool {
-    matches!((passed, answer), (Passed::Answered(_), _) | (Passed::Lost, Answer::Lost { written: true }))
-}
-
-fn candidate(session: &Uuid) -> Candidate {
-    Candidate {
-        session_id: (*session).into(),
-        source_key: session.to_string(),
-        reference_id: None,
-        reason: Reason::new(Reason::ABANDONED),
-        source_status: None,
-        source_created_at: None,
     }
 }
