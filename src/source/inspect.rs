@@ -106,16 +106,19 @@ async fn relation(settings: &config::Table, role: &str, connection: &mut PgConne
 }
 
 impl Inspection<'_> {
-    /// One fault for all columns that our role may not read.
+    /// One fault for all columns that our role may not read; it needs no others of the table.
     fn check_rights(&mut self, role: &str) {
         let names = &self.settings.columns;
         let mapped = [&names.session_id, &names.reference_id, &names.status, &names.created_at];
         let mapped: Vec<_> = mapped.into_iter().chain(&names.updated_at).collect();
-        if self.columns.iter().any(|column| !column.readable && mapped.contains(&&column.name)) {
+        let hidden = self.columns.iter().filter(|column| !column.readable && mapped.contains(&&column.name));
+        let hidden: Vec<_> = hidden.map(|column| quote(&column.name)).collect();
+        if !hidden.is_empty() {
             self.faults.push(format!(
                 "`[source] table` is {:?}, and role {role} may not read it: its owner can mend that with \
-                 GRANT SELECT ON {} TO {};",
+                 GRANT SELECT ({}) ON {} TO {};",
                 self.settings.table,
+                hidden.join(", "),
                 self.relation.quoted(),
                 quote(role)
             ));

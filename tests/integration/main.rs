@@ -27,6 +27,7 @@ mod private_postgres;
 mod processes;
 mod rate;
 mod reference;
+mod roles;
 mod rooms;
 mod secrets;
 mod source;

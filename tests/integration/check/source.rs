@@ -57,7 +57,8 @@ async fn a_table_that_may_not_be_read_is_told_with_the_grant() {
     let program = shop.program().with("database.url", role.url.clone());
     let lines = check(&program).await;
     lines.expect_all("fail", &["source"]);
-    let grant = format!("GRANT SELECT ON \"public\".\"payment_sessions\" TO \"{}\"", role.name);
+    let columns = r#"("session_id", "reference_id", "status", "created_at")"#;
+    let grant = format!("GRANT SELECT {columns} ON \"public\".\"payment_sessions\" TO \"{}\"", role.name);
     lines.expect("fail", "source", &[&grant]);
     shop.execute(&grant).await;
     check(&program).await.expect_all("fail", &[]);
