@@ -4,6 +4,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// What is shown of a source that cannot be read.
+const UNREADABLE: &str =
+    "the source cannot be read: the log event `part.ill` and `geft-sweeper check` say why and what to do";
+
 /// What can be wrong. Each is said once when it begins and once when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
@@ -79,6 +83,14 @@ impl Health {
             Condition::Well => None,
             Condition::Ill(what) => Some(what.clone()),
         }
+    }
+
+    /// The same for everybody who can reach the port. What the database has against the merchant's table or query may
+    /// quote a row of it, so there the log alone has it in full.
+    #[must_use]
+    pub fn shown_trouble(&self, part: Part) -> Option<String> {
+        let is_ill = matches!(self.parts_locked()[part as usize], Condition::Ill(_));
+        if part == Part::Source && is_ill { Some(UNREADABLE.to_owned()) } else { self.trouble(part) }
     }
 
     fn parts_locked(&self) -> MutexGuard<'_, [Condition; 3]> {

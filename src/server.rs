@@ -67,7 +67,7 @@ async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
 
 /// Fails without configuration, database or schema. What else holds sending back is told and changes nothing.
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
-    let trouble = |part| shown.health.trouble(part);
+    let trouble = |part| shown.health.shown_trouble(part);
     let (database, schema, source) = (trouble(Part::Database), trouble(Part::Schema), trouble(Part::Source));
     let ready = database.is_none() && schema.is_none();
     let mut held_back_by = Vec::new();
