@@ -183,7 +183,8 @@ fn check_census(census: &Census, lines: &mut Lines) {
             Fate::LeftAlone => "left alone: it is in neither list".to_owned(),
             Fate::Queried => format!("canceled for this reason ({due} now)"),
         };
-        let status = status.as_deref().map_or_else(|| "NULL".to_owned(), |status| format!("\"{status}\""));
+        let status =
+            status.as_deref().map_or_else(|| "NULL".to_owned(), |status| format!("\"{}\"", output::outside(status)));
         lines.ok("status", format!("{status}: {} within the lookback: {fate}", output::counted(*rows, "row")));
     }
     if census.in_future > 0 {

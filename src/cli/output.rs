@@ -16,6 +16,11 @@ pub(super) fn counted(number: impl Into<i128>, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A text from outside, for a line on a terminal: what could steer the terminal or begin another line is not let through.
+pub(super) fn outside(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }).collect()
+}
+
 /// A table with a head.
 pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
@@ -87,7 +92,7 @@ pub(super) fn sweeps(sweeps: &[Sweep]) -> String {
 pub(super) fn paid(sessions: &[PaidAfterAbandonment]) -> String {
     let line = |session: &PaidAfterAbandonment| {
         let PaidAfterAbandonment { session_id, reference_id, kind, amount, found_at, .. } = session;
-        let reference = reference_id.as_deref().unwrap_or("-");
+        let reference = reference_id.as_deref().map_or_else(|| "-".to_owned(), outside);
         let amount = amount.as_ref().map_or_else(String::new, |amount| format!(", amount {amount}"));
         format!("  {session_id}  {reference}  {kind}{amount}, found at {}", moment(found_at))
     };

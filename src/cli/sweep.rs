@@ -155,13 +155,14 @@ impl Found {
 
     fn line(candidate: &Candidate) -> String {
         let created = candidate.source_created_at.map_or_else(|| "-".to_owned(), |at| output::moment(&at));
+        let text = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), |text| output::outside(text));
         format!(
             "{}  {:<10}  {:<14}  {}  {}",
             candidate.session_id,
-            candidate.reason.as_str(),
-            candidate.source_status.as_deref().unwrap_or("-"),
+            output::outside(candidate.reason.as_str()),
+            text(candidate.source_status.as_ref()),
             created,
-            candidate.reference_id.as_deref().unwrap_or("-"),
+            text(candidate.reference_id.as_ref()),
         )
     }
 }

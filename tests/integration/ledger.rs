@@ -1,6 +1,8 @@
 //! The promises of the ledger, each against a real PostgreSQL: who holds a session, what a result changes, and that the
 //! audit trail only grows.
 
+mod late;
+
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 

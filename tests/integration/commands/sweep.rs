@@ -216,3 +216,22 @@ async fn logs_in_a_pipe_are_json_and_each_names_its_event() {
     }
     shop.database.close().await;
 }
+
+#[tokio::test]
+async fn a_text_of_the_merchants_cannot_steer_the_terminal() {
+    let shop = Shop::new().await;
+    let id = shop.add("abandoned", MINUTE).await;
+    shop.sandbox.set_status(id, "Completed", None).unwrap();
+    shop.execute("UPDATE payment_sessions SET reference_id = E'\\x1b[2Jwiped\\nforged'").await;
+    shop.execute("INSERT INTO payment_sessions VALUES (gen_random_uuid(), '', E'odd\\x1b[2J\\nforged', now())").await;
+    for arguments in [["check"].as_slice(), &["sweep", "--dry-run"], &["sweep"], &["status"]] {
+        let said = match *arguments {
+            [one] => shop.program().run([one]).await,
+            _ => shop.program().run(["sweep", "--dry-run"]).await,
+        };
+        let shown = said.expect_code(0).stdout;
+        assert!(shown.contains("\u{fffd}[2J"), "{arguments:?}: {shown}");
+        assert!(!shown.contains('\u{1b}') && !shown.lines().any(|line| line.starts_with("forged")), "{shown}");
+    }
+    shop.database.close().await;
+}

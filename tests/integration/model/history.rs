@@ -114,9 +114,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (by(), which(), select(ANSWERED.to_vec()), prop::bool::weighted(0.2), pause(), answer()).prop_map(
             |(by, which, outcome, probe, pause, answer)| Step::Record { by, which, outcome, probe, pause, answer }
         ),
-        3 => (by(), which(), pause(), answer())
+        4 => (by(), which(), pause(), answer())
             .prop_map(|(by, which, pause, answer)| Step::Release { by, which, pause, answer }),
-        3 => (by(), which(), select(SETTLED.to_vec()), answer())
+        4 => (by(), which(), select(SETTLED.to_vec()), answer())
             .prop_map(|(by, which, state, answer)| Step::Settle { by, which, state, answer }),
         1 => by().prop_map(|by| Step::Crash { by }),
         4 => by().prop_map(|of| Step::EndLeases { of }),
@@ -161,7 +161,7 @@ fn pause() -> impl Strategy<Value = Pause> {
 
 fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
-        6 => Just(Answer::Comes),
+        4 => Just(Answer::Comes),
         1 => Just(Answer::Lost { written: true }),
         1 => Just(Answer::Lost { written: false }),
     ]
