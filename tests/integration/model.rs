@@ -20,7 +20,7 @@ use history::{Answer, SESSIONS, Step, histories};
 use world::World;
 
 /// Histories where the environment does not ask for more.
-const CASES: u32 = 16;
+const CASES: u32 = 10;
 
 #[test]
 fn the_promises_hold_after_every_step_of_any_history() {

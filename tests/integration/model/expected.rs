@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::history::Pause;
 
 /// Counted attempts that a session is given.
-pub(super) const BUDGET: i32 = 4;
+pub(super) const BUDGET: i32 = 3;
 
 /// A row of `cancellations`.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -85,6 +85,11 @@ impl Expected {
         let is_good =
             |one: &Standing| [State::Canceled, State::AlreadyTerminal].iter().any(|state| state.as_str() == one.state);
         self.tables.sessions.get(&session).is_some_and(is_good)
+    }
+
+    pub(super) fn failed(&self) -> Vec<Uuid> {
+        let failed = self.tables.sessions.iter().filter(|(_, one)| one.state == State::Failed.as_str());
+        failed.map(|(session, _)| *session).collect()
     }
 
     /// The sessions that can be claimed.

@@ -8,7 +8,10 @@ use sqlx::{Connection, PgConnection};
 use super::history::Answer;
 
 /// At each commit that changed a session the server asks for this lock, which is free but when an answer is to be lost.
+/// Who waits for it in this database, and not in that of another test, is in the view.
 const GATE: &str = "
+    CREATE VIEW waiting AS SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
     CREATE FUNCTION wait_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';
     CREATE CONSTRAINT TRIGGER gate AFTER INSERT OR UPDATE ON geft_sweeper.cancellations
@@ -45,10 +48,7 @@ impl Gate {
             () = self.has_come() => Passed::Lost,
         };
         if matches!(passed, Passed::Lost) && !written {
-            self.execute(
-                "SELECT pg_terminate_backend(pid, 30000) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
-            )
-            .await;
+            self.execute("SELECT pg_terminate_backend(pid, 30000) FROM waiting").await;
         }
         self.execute("SELECT pg_advisory_unlock(1)").await;
         // Who waited has the lock until its commit is done.
@@ -58,8 +58,7 @@ impl Gate {
 
     /// Waits until a commit has come to the gate.
     async fn has_come(&mut self) {
-        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        let waiting = "SELECT EXISTS (SELECT FROM waiting)";
         while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut self.0).await.unwrap() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

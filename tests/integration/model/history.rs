@@ -14,7 +14,7 @@ pub(super) const PROCESSES: usize = 3;
 /// Sessions: few, so that processes meet.
 pub(super) const SESSIONS: usize = 6;
 /// Steps of a history.
-const STEPS: std::ops::RangeInclusive<usize> = 1..=120;
+const STEPS: std::ops::RangeInclusive<usize> = 1..=200;
 
 /// Whether the answer to a commit reaches the process.
 #[derive(Clone, Copy, Debug)]

@@ -105,6 +105,9 @@ impl World {
         let by = self.who(by, Doing::is_sent);
         let process = &mut self.processes[by];
         let batch = process.choose(which, Doing::is_sent);
+        if batch.is_empty() {
+            return Ok(());
+        }
         let results: Vec<_> = batch.iter().map(|held| held.result(outcome, probe, pause)).collect();
         let recorded = self.gate.pass(answer, process.ledger.record(Some(process.sweep), &results)).await;
         let instance = process.instance().to_owned();
@@ -138,6 +141,9 @@ impl World {
         let before =
             batch.iter().find_map(|held| if let Doing::Releasing(pause) = held.doing { Some(pause) } else { None });
         let pause = before.unwrap_or(pause);
+        if batch.is_empty() {
+            return Ok(());
+        }
         let claims: Vec<_> = batch.iter().map(|held| held.claim.clone()).collect();
         let released = self.gate.pass(answer, process.ledger.release(&claims, duration(pause))).await;
         let mut given_back = 0;
@@ -160,6 +166,9 @@ impl World {
         let by = self.who(by, Doing::is_to_settle);
         let process = &mut self.processes[by];
         let batch = process.choose(which, Doing::is_to_settle);
+        if batch.is_empty() {
+            return Ok(());
+        }
         let settled: Vec<_> = batch.iter().map(|held| held.settled(state)).collect();
         let ended = self.gate.pass(answer, process.ledger.settle(Some(process.sweep), &settled)).await;
         let is_written = is_written(&ended, answer);
@@ -199,7 +208,8 @@ impl World {
     }
 
     pub(super) async fn requeue(&mut self, by: usize, session: usize, answer: Answer) -> Checked {
-        let session = self.sessions[session];
+        let failed = self.expected.failed();
+        let session = if failed.is_empty() { self.sessions[session] } else { failed[session % failed.len()] };
         let selection = RequeueSelection::Sessions(vec![session]);
         let requeued = self.gate.pass(answer, self.processes[by].ledger.requeue(&selection, false)).await;
         let expected = is_written(&requeued, answer) && self.expected.requeue(session);
