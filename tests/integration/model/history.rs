@@ -87,6 +87,11 @@ pub(super) enum Step {
     EndLeases {
         of: usize,
     },
+    /// A process is halted for so long that another one takes its sessions over and claims what is due.
+    Overtake {
+        of: usize,
+        by: usize,
+    },
     TakeOver {
         by: usize,
         pause: Pause,
@@ -119,7 +124,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (by(), which(), select(SETTLED.to_vec()), answer())
             .prop_map(|(by, which, state, answer)| Step::Settle { by, which, state, answer }),
         1 => by().prop_map(|by| Step::Crash { by }),
-        4 => by().prop_map(|of| Step::EndLeases { of }),
+        3 => by().prop_map(|of| Step::EndLeases { of }),
+        3 => (by(), by()).prop_map(|(of, by)| Step::Overtake { of, by }),
         4 => (by(), pause(), answer()).prop_map(|(by, pause, answer)| Step::TakeOver { by, pause, answer }),
         3 => (by(), 0..SESSIONS, answer()).prop_map(|(by, session, answer)| Step::Requeue { by, session, answer }),
         2 => Just(Step::BecomeDue),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::books::{self, Books};
 use super::expected::Expected;
 use super::gate::Gate;
-use super::history::{PROCESSES, SESSIONS, Step};
+use super::history::{Answer, PROCESSES, Pause, SESSIONS, Step};
 use super::process::{Doing, Process};
 
 pub(super) type Checked = Result<(), TestCaseError>;
@@ -68,11 +68,11 @@ impl World {
                 let fresh = Process::start(&self.url).await;
                 std::mem::replace(&mut self.processes[by], fresh).end().await;
             }
-            Step::EndLeases { of } => {
-                let of = self.who(of, |_| true);
-                let instance = self.processes[of].instance().to_owned();
-                books::end_leases(&self.pool, &instance).await;
-                self.expected.end_leases(&instance);
+            Step::EndLeases { of } => self.end_leases(of).await,
+            Step::Overtake { of, by } => {
+                self.end_leases(of).await;
+                self.take_over(by, Pause::None, Answer::Comes).await?;
+                self.claim(by, u32::MAX, Answer::Comes).await?;
             }
             Step::TakeOver { by, pause, answer } => self.take_over(by, pause, answer).await?,
             Step::Requeue { by, session, answer } => self.requeue(by, session, answer).await?,
@@ -82,6 +82,13 @@ impl World {
             }
         }
         self.check().await
+    }
+
+    async fn end_leases(&mut self, of: usize) {
+        let of = self.who(of, |_| true);
+        let instance = self.processes[of].instance().to_owned();
+        books::end_leases(&self.pool, &instance).await;
+        self.expected.end_leases(&instance);
     }
 
     /// One of the processes that have something of this kind to do, if any has.
