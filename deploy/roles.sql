@@ -1,6 +1,6 @@
 -- Three roles with the least rights each, for psql as a superuser, in the database with your payment sessions:
 --
---   psql -v ON_ERROR_STOP=1 -v table=public.payment_sessions \
+--   psql -v table=public.payment_sessions \
 --        -v columns='session_id, reference_id, status, created_at' -f deploy/roles.sql shop
 --
 --   geft_sweeper_owner    owns the schema geft_sweeper; for `geft-sweeper migrate` alone

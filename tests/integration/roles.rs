@@ -128,6 +128,21 @@ async fn nobody_else_has_any_right_in_the_schema_nor_in_what_its_owner_adds() {
 }
 
 #[tokio::test]
+async fn the_owner_owns_the_schema_and_can_do_nothing_beside_it() {
+    let (shop, roles) = set_up().await;
+    let owner = url(&shop, &roles.owner);
+    for statement in [
+        "SELECT session_id FROM payment_sessions",
+        "CREATE TABLE public.mine (id int)",
+        "CREATE SCHEMA mine",
+        "CREATE ROLE mine",
+    ] {
+        expect_denied(&owner, statement).await;
+    }
+    take_down(shop, roles).await;
+}
+
+#[tokio::test]
 async fn a_schema_that_the_daemons_role_made_goes_over_to_the_owner() {
     let (shop, roles) = (Shop::without_schema().await, Roles::new());
     let database: String = shop.value("SELECT current_database()::text").await;
