@@ -45,3 +45,18 @@ async fn an_end_whose_answer_was_lost_is_recognised_and_counted_once() {
     assert_eq!(state(database.pool(), ids[0]).await, ("withdrawn".to_owned(), 0));
     database.close().await;
 }
+
+#[tokio::test]
+async fn an_end_that_another_process_wrote_is_not_taken_for_ones_own() {
+    let database = TestDatabase::new().await;
+    let (slow, other) = (ledger(database.url()), ledger(database.url()));
+    let (sweep, ids) = take_on(&slow, 1).await;
+    let end = |claim| [Settled { claim, state: State::Withdrawn, said: Said::default() }];
+    let late = end(slow.claim(1, LEASE).await.unwrap().remove(0));
+    end_leases(database.pool()).await;
+    other.take_over(None, 10, 0, |_| Some(Duration::ZERO)).await.unwrap();
+    let own = end(other.claim(1, LEASE).await.unwrap().remove(0));
+    assert_eq!(other.settle(Some(sweep), &own).await.unwrap(), HashSet::from([ids[0]]));
+    assert!(slow.settle(Some(sweep), &late).await.unwrap().is_empty());
+    database.close().await;
+}
