@@ -27,6 +27,14 @@ pub(super) struct Standing {
     pub(super) claimed_by: Option<String>,
 }
 
+impl Standing {
+    /// Its last attempts did not count, and not for a reason of their own.
+    pub(super) fn is_after_outage(&self) -> bool {
+        let own = [Outcome::Unauthorized, Outcome::RateLimited].map(|outcome| Some(outcome.as_str()));
+        self.uncounted_running > 0 && !own.contains(&self.last_outcome.as_deref())
+    }
+}
+
 /// A row of `cancel_attempts`.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub(super) struct Row {
@@ -170,14 +178,12 @@ impl Expected {
                 continue;
             }
             let instance = one.claimed_by.clone().unwrap();
-            let is_repeated = one.counted_attempts + 1 < BUDGET;
+            let has_budget = one.counted_attempts + 1 < BUDGET;
+            let is_repeated = has_budget || one.is_after_outage();
             let attempt = one.attempts;
-            let counted_attempts = one.counted_attempts + 1;
-            let last_outcome = Some(Outcome::Interrupted.as_str().to_owned());
-            let given_back =
-                Standing { counted_attempts, uncounted_running: 0, may_have_had_effect: true, last_outcome, ..one };
+            let given_back = interrupted(one);
             // Where the budget is spent its last question is due at once.
-            let pause = if is_repeated { pause } else { Pause::None };
+            let pause = if has_budget { pause } else { Pause::None };
             self.tables.sessions.insert(session, waiting(given_back, pause));
             self.write_row(session, attempt, Outcome::Interrupted, &instance, None, is_repeated);
             self.tables.counts.retried += i64::from(is_repeated);
@@ -249,6 +255,17 @@ fn untouched() -> Standing {
         claim: None,
         claimed_by: None,
     }
+}
+
+/// Counted, but where the attempts before it were spent on an outage.
+fn interrupted(one: Standing) -> Standing {
+    let (counted_attempts, uncounted_running) = if one.is_after_outage() {
+        (one.counted_attempts, one.uncounted_running + 1)
+    } else {
+        (one.counted_attempts + 1, 0)
+    };
+    let last_outcome = Some(Outcome::Interrupted.as_str().to_owned());
+    Standing { counted_attempts, uncounted_running, may_have_had_effect: true, last_outcome, ..one }
 }
 
 fn waiting(one: Standing, pause: Pause) -> Standing {

@@ -150,6 +150,7 @@ fn result(claim: &Claim, outcome: Outcome, probe: bool, pause: Pause) -> Attempt
         backoff: duration(pause).unwrap_or_default(),
         retry_after: None,
         uncounted_running: claim.uncounted_running,
+        after_outage: claim.after_outage,
         status_unanswered: false,
         probe,
     };
