@@ -92,16 +92,24 @@ async fn rights(shop: &Shop) -> Vec<String> {
          WHERE pronamespace = 'geft_sweeper'::regnamespace
          UNION ALL SELECT concat_ws(' ', nspname, nspowner::regrole, nspacl::text) FROM pg_namespace
          UNION ALL SELECT concat_ws(' ', defaclrole::regrole, defaclobjtype, defaclacl::text) FROM pg_default_acl
+         UNION ALL SELECT concat_ws(' ', relname, relacl::text) FROM pg_class WHERE relnamespace = 'public'::regnamespace
          UNION ALL SELECT concat_ws(' ', attrelid::regclass, attname, attacl::text) FROM pg_attribute WHERE attacl IS NOT NULL
          ORDER BY 1";
     sqlx::query_scalar(rights).fetch_all(shop.database.pool()).await.unwrap()
 }
 
 #[tokio::test]
-async fn the_file_run_once_more_changes_nothing() {
+async fn the_file_run_once_more_changes_nothing_but_takes_back_what_is_too_much() {
     let (shop, roles) = set_up().await;
     let before = rights(&shop).await;
     assert!(before.iter().any(|line| line.contains(&roles.runtime)), "{before:#?}");
+    assert_eq!(roles.run_file(&shop, &[]).await, "");
+    assert_eq!(rights(&shop).await, before);
+    shop.execute(&format!(
+        "GRANT DELETE ON geft_sweeper.sweeps TO \"{}\"; GRANT SELECT ON geft_sweeper.sweeps TO PUBLIC; GRANT ALL ON payment_sessions TO \"{}\"",
+        roles.runtime, roles.audit
+    ))
+    .await;
     assert_eq!(roles.run_file(&shop, &[]).await, "");
     assert_eq!(rights(&shop).await, before);
     take_down(shop, roles).await;
