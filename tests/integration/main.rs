@@ -16,6 +16,7 @@ mod commands;
 mod daemon;
 mod demo;
 mod environment;
+mod faults;
 mod holding;
 mod in_progress;
 mod ledger;

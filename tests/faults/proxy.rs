@@ -1,0 +1,327 @@
+//! A TCP proxy whose connections can be delayed, stalled, swallowed, half-closed and cut.
+//!
+//! It knows nothing of what it carries. Connections belong to a cohort, so that those of one moment can be treated
+//! otherwise than those that are made later.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Where connections are carried to.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// What becomes of bytes on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// They pass at once.
+    #[default]
+    Pass,
+    /// Each piece passes after this time.
+    Delay(Duration),
+    /// They wait until the flow is another, and so does the end of the connection.
+    Stall,
+    /// They are swallowed.
+    Swallow,
+}
+
+/// One of the two directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToServer,
+    ToClient,
+}
+
+/// Connections that are treated alike. The control of a cohort outlives its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Cohort {
+    to_server: watch::Sender<Flow>,
+    to_client: watch::Sender<Flow>,
+    server_hears_end: CancellationToken,
+    client_hears_end: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Cohort {
+    /// What becomes of the bytes of one direction from now on.
+    pub(crate) fn set(&self, way: Way, flow: Flow) {
+        self.flow(way).send_replace(flow);
+    }
+
+    /// Resets every connection: both sides see it break.
+    pub(crate) fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Half-closes every connection: nothing more comes this way, and the other way goes on.
+    pub(crate) fn half_close(&self, way: Way) {
+        self.end(way).cancel();
+    }
+
+    fn flow(&self, way: Way) -> &watch::Sender<Flow> {
+        match way {
+            Way::ToServer => &self.to_server,
+            Way::ToClient => &self.to_client,
+        }
+    }
+
+    fn end(&self, way: Way) -> &CancellationToken {
+        match way {
+            Way::ToServer => &self.server_hears_end,
+            Way::ToClient => &self.client_hears_end,
+        }
+    }
+}
+
+/// What the proxy does with new connections.
+#[derive(Debug, Default)]
+struct Door {
+    cohort: Arc<Cohort>,
+    refuses: bool,
+}
+
+/// A proxy on a port of 127.0.0.1; dropping it ends it and every connection.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    door: Arc<Mutex<Door>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens, and carries every connection to the target.
+    pub(crate) async fn start(target: Target) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let door = Arc::<Mutex<Door>>::default();
+        let accepting = tokio::spawn(accept(listener, target, Arc::clone(&door)));
+        Self { address, door, accepting }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The cohort of the connections that are made now.
+    pub(crate) fn cohort(&self) -> Arc<Cohort> {
+        Arc::clone(&self.door.lock().unwrap().cohort)
+    }
+
+    /// Begins a new cohort, with nothing wrong, and gives the one of the connections made so far.
+    pub(crate) fn renew(&self) -> Arc<Cohort> {
+        std::mem::take(&mut self.door.lock().unwrap().cohort)
+    }
+
+    /// New connections are reset from now on, and so are those that are there.
+    pub(crate) fn refuse(&self) {
+        self.door.lock().unwrap().refuses = true;
+        self.renew().cut();
+    }
+
+    /// New connections are carried again.
+    pub(crate) fn serve(&self) {
+        self.door.lock().unwrap().refuses = false;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.renew().cut();
+    }
+}
+
+async fn accept(listener: TcpListener, target: Target, door: Arc<Mutex<Door>>) {
+    loop {
+        // Out of file descriptors, for instance: the client sees its connection wait.
+        let Ok((client, _)) = listener.accept().await else { continue };
+        let cohort = {
+            let door = door.lock().unwrap();
+            (!door.refuses).then(|| Arc::clone(&door.cohort))
+        };
+        match cohort {
+            Some(cohort) => drop(tokio::spawn(carry(client, target.clone(), cohort))),
+            None => reset(client),
+        }
+    }
+}
+
+/// Closes a connection so that the other side sees a reset, not an end.
+fn reset(client: TcpStream) {
+    client.set_zero_linger().ok();
+}
+
+async fn carry(mut client: TcpStream, target: Target, cohort: Arc<Cohort>) {
+    client.set_nodelay(true).ok();
+    let carried = match target {
+        Target::Tcp(address) => match TcpStream::connect(address).await {
+            Ok(server) => {
+                server.set_nodelay(true).ok();
+                both_ways(&mut client, server, &cohort).await
+            }
+            Err(error) => Err(error),
+        },
+        Target::Unix(path) => match UnixStream::connect(path).await {
+            Ok(server) => both_ways(&mut client, server, &cohort).await,
+            Err(error) => Err(error),
+        },
+    };
+    if carried.is_err() {
+        reset(client);
+    }
+}
+
+/// Carries bytes both ways to the end of both; an error where the connection broke or was cut.
+async fn both_ways(client: &mut TcpStream, server: impl AsyncRead + AsyncWrite, cohort: &Cohort) -> io::Result<()> {
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = tokio::io::split(server);
+    tokio::select! {
+        () = cohort.cut.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
+        done = async { tokio::try_join!(
+            one_way(from_client, to_server, cohort, Way::ToServer),
+            one_way(from_server, to_client, cohort, Way::ToClient),
+        ) } => done.map(|_| ()),
+    }
+}
+
+async fn one_way(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    cohort: &Cohort,
+    way: Way,
+) -> io::Result<()> {
+    let mut flow = cohort.flow(way).subscribe();
+    let mut piece = vec![0; 16 * 1024];
+    loop {
+        let length = tokio::select! {
+            biased;
+            () = cohort.end(way).cancelled() => 0,
+            length = from.read(&mut piece) => length?,
+        };
+        // The sender lives in the cohort, so the wait ends by another flow alone.
+        let now = *flow.wait_for(|flow| *flow != Flow::Stall).await.map_err(io::Error::other)?;
+        if let Flow::Delay(pause) = now {
+            tokio::time::sleep(pause).await;
+        }
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        if now != Flow::Swallow {
+            to.write_all(&piece[..length]).await?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Long enough for what must not come.
+    const WHILE: Duration = Duration::from_millis(100);
+
+    /// A connection through a proxy: the proxy, the client's side and the server's.
+    async fn connected() -> (Proxy, TcpStream, TcpStream) {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(Target::Tcp(server.local_addr().unwrap())).await;
+        let client = TcpStream::connect(proxy.address()).await.unwrap();
+        let (server, _) = server.accept().await.unwrap();
+        (proxy, client, server)
+    }
+
+    async fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+        let mut bytes = [0; 16];
+        stream.read(&mut bytes).await.map(|length| bytes[..length].to_vec())
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_both_ways_and_the_end_too() {
+        let (_proxy, mut client, mut server) = connected().await;
+        client.write_all(b"ping").await.unwrap();
+        assert_eq!(read(&mut server).await.unwrap(), b"ping");
+        server.write_all(b"pong").await.unwrap();
+        assert_eq!(read(&mut client).await.unwrap(), b"pong");
+        drop(client);
+        assert_eq!(read(&mut server).await.unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_stall_keeps_bytes_and_the_end_back_until_it_is_over() {
+        let (proxy, mut client, mut server) = connected().await;
+        let stalled = proxy.renew();
+        stalled.set(Way::ToServer, Flow::Stall);
+        client.write_all(b"late").await.unwrap();
+        drop(client);
+        assert!(timeout(WHILE, read(&mut server)).await.is_err());
+        stalled.set(Way::ToServer, Flow::Pass);
+        assert_eq!(read(&mut server).await.unwrap(), b"late");
+        assert_eq!(read(&mut server).await.unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_delay_takes_its_time() {
+        let (proxy, mut client, mut server) = connected().await;
+        proxy.cohort().set(Way::ToServer, Flow::Delay(WHILE));
+        let began = std::time::Instant::now();
+        client.write_all(b"slow").await.unwrap();
+        assert_eq!(read(&mut server).await.unwrap(), b"slow");
+        assert!(began.elapsed() >= WHILE);
+    }
+
+    #[tokio::test]
+    async fn swallowed_bytes_are_gone_and_later_ones_pass() {
+        let (proxy, mut client, mut server) = connected().await;
+        proxy.cohort().set(Way::ToClient, Flow::Swallow);
+        server.write_all(b"gone").await.unwrap();
+        assert!(timeout(WHILE, read(&mut client)).await.is_err());
+        proxy.cohort().set(Way::ToClient, Flow::Pass);
+        server.write_all(b"here").await.unwrap();
+        assert_eq!(read(&mut client).await.unwrap(), b"here");
+    }
+
+    #[tokio::test]
+    async fn a_cut_resets_both_sides() {
+        let (proxy, mut client, mut server) = connected().await;
+        proxy.renew().cut();
+        assert_eq!(read(&mut client).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(read(&mut server).await.is_ok_and(|bytes| bytes.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_half_closed_connection_still_carries_the_other_way() {
+        let (proxy, mut client, mut server) = connected().await;
+        proxy.renew().half_close(Way::ToServer);
+        assert_eq!(read(&mut server).await.unwrap(), b"");
+        server.write_all(b"still").await.unwrap();
+        assert_eq!(read(&mut client).await.unwrap(), b"still");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_resets_new_connections_until_it_serves_again() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(Target::Tcp(server.local_addr().unwrap())).await;
+        proxy.refuse();
+        let mut refused = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(read(&mut refused).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        proxy.serve();
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        client.write_all(b"again").await.unwrap();
+        let (mut server, _) = server.accept().await.unwrap();
+        assert_eq!(read(&mut server).await.unwrap(), b"again");
+    }
+}
