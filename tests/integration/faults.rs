@@ -1,9 +1,13 @@
-//! What the fault laboratory stands on, proved here because the laboratory itself has no test harness: its proxy, and
-//! the reconciliation of its three records.
+//! What the fault laboratory stands on, proved here because the laboratory itself has no test harness: its proxy, the
+//! reconciliation of its three records, and its command line.
 
-#![allow(dead_code, reason = "the laboratory uses more of them than their own tests do")]
-
+#[path = "../faults/arguments.rs"]
+mod arguments;
+mod command_line;
+mod connections;
 #[path = "../faults/proxy.rs"]
 mod proxy;
+#[allow(dead_code, reason = "the laboratory prints findings, its tests compare them")]
 #[path = "../faults/reconcile.rs"]
 mod reconcile;
+mod reconciliation;

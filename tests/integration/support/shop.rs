@@ -51,12 +51,20 @@ impl Shop {
         &self.pool
     }
 
+    /// Where the database is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Adds sessions that are to be canceled, here and at the provider.
     pub(crate) async fn abandon(&self, number: usize) -> Vec<Uuid> {
+        self.add(number, OLD).await
+    }
+
+    /// Adds open sessions of this age, here and at the provider.
+    pub(crate) async fn add(&self, number: usize, age: Duration) -> Vec<Uuid> {
         let ids = self.provider.seed(vec![NewSession::default(); number]).unwrap();
-        for id in &ids {
-            self.table.add_as(*id, "created", OLD).await;
-        }
+        self.table.add_all(&ids, "created", age).await;
         ids
     }
 
