@@ -96,7 +96,8 @@ impl Shared {
                     }
                     return Ok(End::Idle);
                 }
-                nothing_due_before = (claimed == 0).then(|| Instant::now() + NOTHING_DUE);
+                // Fewer than there was room for: no more is due just now, but may be before any attempt ends.
+                nothing_due_before = (claimed < room).then(|| Instant::now() + NOTHING_DUE);
             }
             self.wait_for_room(tasks, nothing_due_before).await;
         }

@@ -91,6 +91,24 @@ async fn a_retry_that_falls_due_does_not_wait_for_the_next_tick() {
 }
 
 #[tokio::test]
+async fn a_request_that_takes_its_time_holds_up_nothing_that_falls_due_meanwhile() {
+    let shop = Shop::new().await;
+    shop.abandon(1).await;
+    let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
+    let program = shop.program().with("schedule.sweep", EVERY_SECOND).with("api.timeout", "15s");
+    let daemon = program.start(["run"]);
+    shop.held(Endpoint::Cancel, 1).await;
+    // Taken on by hand: the sweep that discovers is the one that waits for the answer.
+    let late = shop.abandon(1).await[0];
+    let take_on = "INSERT INTO geft_sweeper.cancellations (session_id, source_key, reason, sweep_id, next_attempt_at)
+        VALUES ($1, $1::text, 'aged', (SELECT id FROM geft_sweeper.sweeps LIMIT 1), now())";
+    sqlx::query(take_on).bind(late).execute(shop.pool()).await.unwrap();
+    shop.held(Endpoint::Cancel, 2).await;
+    assert_eq!(shop.provider.counts().finished(Endpoint::Cancel), 0, "{}", daemon.stderr());
+    hold.release();
+}
+
+#[tokio::test]
 async fn sessions_requeued_by_command_are_taken_up_between_ticks() {
     let shop = Shop::new().await;
     let session = shop.abandon(1).await[0];

@@ -3,6 +3,7 @@
 //! Each overlap is accounted for: by the row of the attempt that was given up, and by one late result in the log.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use geft_sweeper::sandbox::{Endpoint, Moment};
 use nix::sys::signal::Signal;
@@ -27,8 +28,9 @@ pub(super) async fn while_others_go_on() -> Tally {
     let zombie = stage.start(&program).await;
     stage.shop.held(Endpoint::Cancel, 4).await;
     halt(&mut stage, &zombie);
-    assert_eq!(stage.end_leases(std::slice::from_ref(&zombie.instance)).await.unwrap(), 8);
-    let other = stage.start(&stage.program()).await;
+    let claimed = stage.end_leases(std::slice::from_ref(&zombie.instance)).await.unwrap();
+    // With room for all of them at once.
+    let other = stage.start(&program.with("api.max_in_flight", 16)).await;
     stage.may_overlap.extend(ids);
     // The requests of the halted one are under way while the other one asks for all eight sessions.
     stage.shop.held(Endpoint::Cancel, 12).await;
@@ -36,7 +38,7 @@ pub(super) async fn while_others_go_on() -> Tally {
     hold.release();
     stage.all_ended().await;
     resume(&mut stage, &zombie);
-    late_results(&stage, &zombie, 2 * UNDER_WAY).await;
+    late_results(&stage, &zombie, usize::try_from(claimed).unwrap()).await;
     stage.finish(vec![zombie, other]).await
 }
 
@@ -74,12 +76,13 @@ pub(super) async fn partitioned_from_the_api() -> Tally {
     let id = stage.abandon(1).await[0];
     stage.may_overlap.insert(id);
     let hold = stage.shop.provider.hold(Endpoint::Cancel, Moment::BeforeEffect);
-    // The second attempt waits at the provider; now the first one arrives as well.
+    // The second attempt waits at the provider; now the first one arrives as well, and then the end of its connection.
     stage.arrived(2).await;
-    stalled.set(Way::ToServer, Flow::Pass);
+    stalled.set(Way::ToServer, Flow::Delay(Duration::from_millis(100)));
     stage.arrived(3).await;
     hold.release();
-    assert_eq!(stage.shop.provider.counts().overlapping_cancels, 1, "the requests met");
+    let met = stage.shop.provider.counts().overlapping_cancels;
+    assert_eq!(met, 1, "the requests met");
     stage.finish(vec![daemon]).await
 }
 
@@ -96,14 +99,14 @@ pub(super) async fn partitioned_from_the_database() -> Tally {
     stage.faults += 1;
     hold.release();
     // It sends for all that it holds, and its requests are over before anybody else asks: nothing overlaps.
-    let over = stage.shop.provider.wait_for_requests(|counts| counts.finished(Endpoint::Cancel) == 8);
+    let claimed = u64::try_from(stage.shop.number("in_flight").await).unwrap();
+    let over = stage.shop.provider.wait_for_requests(|counts| counts.finished(Endpoint::Cancel) == claimed);
     tokio::time::timeout(LIMIT, over).await.unwrap();
-    stage.abandon(2 * UNDER_WAY).await;
-    stage.end_leases(std::slice::from_ref(&alone.instance)).await.unwrap();
+    assert_eq!(stage.end_leases(std::slice::from_ref(&alone.instance)).await.unwrap(), claimed);
     let other = stage.start(&program).await;
     stage.all_ended().await;
     stalled.set(Way::ToServer, Flow::Pass);
-    late_results(&stage, &alone, 2 * UNDER_WAY).await;
+    late_results(&stage, &alone, usize::try_from(claimed).unwrap()).await;
     stage.finish(vec![alone, other]).await
 }
 
