@@ -67,6 +67,16 @@ pub(crate) fn line(told: &Told) -> io::Result<()> {
 
 /// The table of all scenarios with the totals and the seed, and the line that counts them.
 pub(crate) fn closing(all: &[Told], seed: u64) -> io::Result<()> {
+    let good = all.iter().filter(|told| told.is_good()).count();
+    let mut out = io::stdout().lock();
+    if !all.is_empty() {
+        writeln!(out, "\n{}\n\nseed {seed}", table(all))?;
+    }
+    writeln!(out, "{good} passed, {} failed", all.len() - good)?;
+    out.flush()
+}
+
+fn table(all: &[Told]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["scenario", "faults", "processes", "requests", "rows", "lost", "seconds"]);
@@ -86,8 +96,5 @@ pub(crate) fn closing(all: &[Told], seed: u64) -> io::Result<()> {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let good = all.iter().filter(|told| told.is_good()).count();
-    let mut out = io::stdout().lock();
-    writeln!(out, "\n{table}\n\nseed {seed}\n{good} passed, {} failed", all.len() - good)?;
-    out.flush()
+    table
 }

@@ -57,7 +57,7 @@ const fn full(name: &'static str, run: fn(Lab) -> Running) -> Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     short("killed_at_random", |lab| Box::pin(killed::at_random(lab))),
     short("api_away", |lab| Box::pin(api::away(lab))),
-    short("database_stopped", |_| Box::pin(database::stopped())),
+    short("database_stopped", |lab| Box::pin(database::stopped(lab))),
     short("database_read_only", |_| Box::pin(database::read_only())),
     short("database_out_of_connections", |_| Box::pin(database::out_of_connections())),
     short("killed_while_claiming", |_| Box::pin(killed::at_step(Step::Claiming))),

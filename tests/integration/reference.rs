@@ -171,6 +171,14 @@ fn every_control_of_the_sandbox_is_in_the_readme_and_no_other() {
 }
 
 #[test]
+fn every_scenario_of_the_fault_laboratory_is_in_the_readme_and_no_other() {
+    let text = read("tests/faults/scenarios.rs");
+    let scenarios = ["short", "full"].map(|form| quoted_after(&text, &format!(" {form}(\"")));
+    let known = scenarios.into_iter().flatten().map(|(_, name)| name).collect();
+    assert_same("scenarios", &known, &names("Scenarios"));
+}
+
+#[test]
 fn every_dependency_has_its_reason_in_the_readme() {
     let manifest: Table = read("Cargo.toml").parse().unwrap();
     for (section, heading) in [("dependencies", "Dependencies"), ("dev-dependencies", "For tests alone")] {

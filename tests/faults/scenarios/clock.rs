@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use geft_sweeper::sandbox::{Endpoint, Moment};
+
 use crate::records::Tally;
 use crate::stage::Stage;
 
@@ -25,11 +27,14 @@ pub(super) async fn wrong() -> Tally {
     let said = daemons.iter().map(|daemon| daemon.running.events("process.started")[0]["timestamp"].to_string());
     let said: Vec<String> = said.collect();
     assert_ne!(said[0][..14], said[1][..14], "libfaketime had no effect");
-    // Retries and leases too: one process dies with sessions in its hands, and the other takes them over.
+    // Leases too: one process dies with sessions in its hands, and the other takes them over.
     stage.all_ended().await;
+    let hold = stage.shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     stage.abandon(100).await;
+    stage.shop.held(Endpoint::Cancel, 16).await;
     let ahead = daemons.remove(0);
     stage.kill(ahead).await;
+    hold.release();
     stage.finish(daemons).await
 }
 

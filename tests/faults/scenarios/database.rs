@@ -1,9 +1,12 @@
 //! PostgreSQL stopped as by a crash, turned read-only, and out of connections, while requests are under way.
 
+use std::time::Duration;
+
 use geft_sweeper::postgres::{Options, PrivatePostgres};
 use geft_sweeper::sandbox::{Endpoint, EndpointFaults, Faults, Hold, Moment};
 use sqlx::{Connection, PgConnection};
 
+use super::Lab;
 use crate::harness::support::{Shop, eventually};
 use crate::records::Tally;
 use crate::stage::{Daemon, LIMIT, Stage};
@@ -51,13 +54,21 @@ async fn end(server: PrivatePostgres, mut stage: Stage, daemons: Vec<Daemon>) ->
     tally
 }
 
-/// Stopped at once, with every connection cut, and started again.
-pub(super) async fn stopped() -> Tally {
+/// Stopped at once, with every connection cut, and started again: while results come, and at any other moment.
+pub(super) async fn stopped(mut lab: Lab) -> Tally {
     let mut scene = Scene::new(Options::not_durable()).await;
     scene.server.stop_immediately().await.unwrap();
     scene.stage.faults += 1;
-    let (mut server, stage, daemons) = scene.answer_into_the_void().await;
+    let (mut server, mut stage, daemons) = scene.answer_into_the_void().await;
     server.restart().await.unwrap();
+    for _ in 0..lab.either(10, 0) {
+        stage.feed(40).await;
+        tokio::time::sleep(Duration::from_millis(lab.random.u64(0..3_000))).await;
+        server.stop_immediately().await.unwrap();
+        stage.faults += 1;
+        tokio::time::sleep(Duration::from_millis(lab.random.u64(0..1_000))).await;
+        server.restart().await.unwrap();
+    }
     end(server, stage, daemons).await
 }
 

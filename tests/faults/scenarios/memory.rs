@@ -1,5 +1,5 @@
-//! What a process needs does not grow with the backlog: memory, connections, threads and log lines, at 10,000 and at
-//! 1,000,000 pending rows.
+//! What a process needs does not grow with the backlog: memory, connections, sessions in hand, threads and log lines, at
+//! 10,000 and at 1,000,000 pending rows.
 
 use std::fmt;
 use std::time::Instant;
@@ -24,16 +24,19 @@ struct Need {
     backlog: i64,
     peak_mib: u64,
     connections: i64,
+    /// Sessions in its hands: each is a task.
+    held: i64,
     threads: u64,
     lines_per_second: f64,
 }
 
 impl fmt::Display for Need {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backlog, peak_mib, connections, threads, lines_per_second } = self;
+        let Self { backlog, peak_mib, connections, held, threads, lines_per_second } = self;
         write!(
             formatter,
-            "{backlog} rows: {peak_mib} MiB, {connections} connections, {threads} threads, {lines_per_second:.1} lines/s"
+            "{backlog} rows: {peak_mib} MiB, {connections} connections, {held} sessions in hand, {threads} threads, \
+             {lines_per_second:.1} lines/s"
         )
     }
 }
@@ -44,6 +47,7 @@ pub(super) async fn bounded() -> Tally {
     let large = need(1_000_000, &mut total).await;
     assert!(large.peak_mib <= small.peak_mib + small.peak_mib / 4, "{small}; {large}");
     assert!(large.connections <= 9 && small.connections <= 9, "{small}; {large}");
+    assert!(large.held <= 16 && small.held <= 16, "{small}; {large}");
     assert!(large.threads <= small.threads, "{small}; {large}");
     assert!(large.lines_per_second <= small.lines_per_second + 5.0, "{small}; {large}");
     total
@@ -58,6 +62,7 @@ async fn need(backlog: i64, total: &mut Tally) -> Need {
     let mut need = Need { backlog, ..Need::default() };
     eventually(LIMIT, async || {
         need.connections = need.connections.max(connections(&stage, &daemon).await);
+        need.held = need.held.max(stage.shop.number("in_flight").await);
         need.threads = need.threads.max(of_status(&daemon, "Threads:"));
         stage.shop.provider.counts().arrived(geft_sweeper::sandbox::Endpoint::Cancel) >= REQUESTS
     })
