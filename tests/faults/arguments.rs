@@ -3,19 +3,27 @@
 //! It is one of the targets of `cargo test`, which hands the arguments of the test harness to all of them: those that
 //! mean nothing here are passed over.
 
-/// What to run.
+/// What to do with the scenarios that are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Task {
+    #[default]
+    Run,
+    /// Print their names.
+    List,
+}
+
+/// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
     /// The full form.
     pub(crate) full: bool,
-    /// Only names are asked for.
-    pub(crate) list: bool,
-    /// Only what is ignored unless asked for: nothing here is.
-    pub(crate) ignored: bool,
-    /// Whole names are meant.
-    pub(crate) exact: bool,
+    pub(crate) task: Task,
     /// What all chance hangs on; made up where it is left out.
     pub(crate) seed: Option<u64>,
+    /// Whole names are meant.
+    exact: bool,
+    /// Only what is ignored unless asked for: nothing here is.
+    ignored: bool,
     filters: Vec<String>,
     skipped: Vec<String>,
 }
@@ -32,7 +40,7 @@ impl Arguments {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--full" => read.full = true,
-                "--list" => read.list = true,
+                "--list" => read.task = Task::List,
                 "--ignored" => read.ignored = true,
                 "--exact" => read.exact = true,
                 "--only" => read.filters.push(value()?),
@@ -52,6 +60,6 @@ impl Arguments {
     /// Whether a scenario is meant.
     pub(crate) fn names(&self, scenario: &str) -> bool {
         let fits = |word: &String| if self.exact { scenario == word } else { scenario.contains(word.as_str()) };
-        (self.filters.is_empty() || self.filters.iter().any(fits)) && !self.skipped.iter().any(fits)
+        !self.ignored && (self.filters.is_empty() || self.filters.iter().any(fits)) && !self.skipped.iter().any(fits)
     }
 }

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arguments::Arguments;
+use arguments::{Arguments, Task};
 use report::Told;
 use scenarios::{ALL, Lab, Scenario};
 use tokio::sync::Semaphore;
@@ -52,9 +52,9 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let meant = ALL.iter().filter(|scenario| arguments.full || scenario.is_short);
     let meant: Vec<Scenario> = meant.filter(|scenario| arguments.names(scenario.name)).copied().collect();
-    if arguments.list {
+    if arguments.task == Task::List {
         let mut out = io::stdout().lock();
-        for scenario in meant.iter().filter(|_| !arguments.ignored) {
+        for scenario in meant {
             writeln!(out, "{}: test", scenario.name)?;
         }
         return Ok(ExitCode::SUCCESS);

@@ -155,13 +155,13 @@ async fn accept(listener: TcpListener, target: Target, door: Arc<Mutex<Door>>) {
         };
         match cohort {
             Some(cohort) => drop(tokio::spawn(carry(client, target.clone(), cohort))),
-            None => reset(client),
+            None => reset(&client),
         }
     }
 }
 
-/// Closes a connection so that the other side sees a reset, not an end.
-fn reset(client: TcpStream) {
+/// Makes the close of a connection a reset for the other side, not an end.
+fn reset(client: &TcpStream) {
     client.set_zero_linger().ok();
 }
 
@@ -181,7 +181,7 @@ async fn carry(mut client: TcpStream, target: Target, cohort: Arc<Cohort>) {
         },
     };
     if carried.is_err() {
-        reset(client);
+        reset(&client);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::proxy::{Proxy, Target};
 use crate::reconcile::Expected;
 
 /// How long anything may take before the scenario fails.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// The states in which a session of an ordinary backlog ends.
 const ENDED: &[&str] = &["canceled", "already_terminal"];

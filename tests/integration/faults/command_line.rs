@@ -19,6 +19,7 @@ fn scenarios_are_named_in_part_or_exactly_or_skipped() {
     assert!(!read("killed").names("api_slow"));
     assert!(!read("--exact api").names("api_slow"));
     assert!(read("--exact --only api_slow").names("api_slow"));
+    assert!(!read("--ignored").names("api_slow"), "nothing is ignored");
     assert!(!read("--skip slow").names("api_slow"));
 }
 
