@@ -27,7 +27,9 @@ pub(super) async fn unavailable(lab: Lab) -> Tally {
         });
         tokio::time::timeout(LIMIT, asked).await.expect("tokens run out");
         tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = stage.shop.provider.counts().arrived(Endpoint::Cancel);
         stage.shop.provider.set_faults(healthy.clone()).unwrap();
+        stage.arrived(before + 20).await;
     }
     let tally = stage.finish(daemons).await;
     assert_eq!(tally.requests, tally.rows, "there is no attempt without a request");
