@@ -82,7 +82,7 @@ pub(crate) const ALL: &[Scenario] = &[
     short("network_breaks_at_random", |lab| Box::pin(network::breaks(lab))),
     full("clock_wrong_by_hours", |_| Box::pin(clock::wrong())),
     short("rolling_restarts", |lab| Box::pin(restarts::rolling(lab))),
-    short("rate_of_all_processes", |lab| Box::pin(rate::steady(lab))),
+    full("rate_of_all_processes", |_| Box::pin(rate::steady())),
     full("rate_when_one_is_killed", |_| Box::pin(rate::with_a_kill())),
     full("memory_of_a_large_backlog", |_| Box::pin(memory::bounded())),
 ];
