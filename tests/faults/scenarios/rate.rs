@@ -16,23 +16,20 @@ const SPAN: u64 = 10;
 pub(super) async fn steady() -> Tally {
     let mut total = Tally::default();
     for processes in [1, 2, 4] {
-        let (mut stage, daemons) = saturated(processes).await;
+        let (stage, daemons) = saturated(processes, SPAN + 4).await;
         // A second in which they settle, and a little more at the end.
         let first = arrivals(&stage)[0];
         let arrivals = arrivals_until(&stage, first + 1_000 * (SPAN + 1) + 100).await;
         let used = used(&arrivals, first + 1_000);
         assert!(used >= 0.95, "{processes} processes used {used:.3} of the limit");
-        for daemon in daemons {
-            stage.stop(daemon).await;
-        }
-        total.add(within_the_limit(stage).await, &format!("{processes} processes: {:.1} %", 100.0 * used));
+        total.add(within_the_limit(stage, daemons).await, &format!("{processes} processes: {:.1} %", 100.0 * used));
     }
     total
 }
 
 /// Two processes, of which one is killed.
 pub(super) async fn with_a_kill() -> Tally {
-    let (mut stage, mut daemons) = saturated(2).await;
+    let (mut stage, mut daemons) = saturated(2, 2 * SPAN + 5).await;
     let first = arrivals(&stage)[0];
     arrivals_until(&stage, first + 1_000 * (SPAN + 1)).await;
     let killed = arrivals(&stage).last().copied().unwrap();
@@ -42,20 +39,15 @@ pub(super) async fn with_a_kill() -> Tally {
     let spans = (0..=SPAN).map(|before| used(&arrivals, killed - 1_000 * before));
     let used = spans.fold(f64::INFINITY, f64::min);
     assert!(used >= 0.85, "{used:.3} of the limit was used when one of two was killed");
-    for daemon in daemons {
-        stage.stop(daemon).await;
-    }
     let mut total = Tally::default();
-    total.add(within_the_limit(stage).await, &format!("at the least {:.1} %", 100.0 * used));
+    total.add(within_the_limit(stage, daemons).await, &format!("at the least {:.1} %", 100.0 * used));
     total
 }
 
-/// Processes that have more to do than the limit allows in any of the measurements.
-async fn saturated(processes: usize) -> (Stage, Vec<Daemon>) {
+/// Processes that have as much to do as the limit allows in so many seconds.
+async fn saturated(processes: usize, seconds: u64) -> (Stage, Vec<Daemon>) {
     let mut stage = Stage::new().await;
-    let ids = stage.shop.abandon(usize::from(PER_SECOND) * 30).await;
-    // Measured to an end, not worked off to it; what one that is killed holds stays with it.
-    stage.expect(&ids, &["canceled", "pending", "in_flight"]);
+    stage.abandon(usize::from(PER_SECOND) * usize::try_from(seconds).unwrap()).await;
     let program = stage.program().with("api.base_url", stage.shop.provider.base_url());
     let program = program.with("api.max_requests_per_second", f64::from(PER_SECOND)).with("api.max_in_flight", 32);
     let daemons = stage.start_all(&program, processes).await;
@@ -81,9 +73,10 @@ fn used(arrivals: &[u64], from_ms: u64) -> f64 {
     rate(arrivals, from_ms, SPAN) / f64::from(PER_SECOND)
 }
 
-/// Reconciles what was done, where the limit was never exceeded.
-async fn within_the_limit(stage: Stage) -> Tally {
+/// Works the rest off, and reconciles what was done where the limit was never exceeded.
+async fn within_the_limit(stage: Stage, daemons: Vec<Daemon>) -> Tally {
+    stage.all_ended().await;
     let most = most_in_a_second(&arrivals(&stage));
     assert!(most <= usize::from(PER_SECOND) + 1, "{most} requests within a second");
-    stage.reconcile().await
+    stage.finish(daemons).await
 }

@@ -1,16 +1,15 @@
 //! The token endpoint is down while tokens run out: no request goes without a token, and no session pays for it.
 
-use std::time::Duration;
-
 use geft_sweeper::sandbox::{Answered, Endpoint, EndpointFaults, Faults, Kind};
 
 use super::Lab;
+use crate::harness::support::eventually;
 use crate::records::Tally;
 use crate::stage::{LIMIT, Stage};
 
 pub(super) async fn unavailable(lab: Lab) -> Tally {
     let mut stage = Stage::new().await;
-    // Tokens live for two seconds, and a second goes by until nobody has one any more.
+    // Tokens live for two seconds: those there are run out while there is work.
     let cancel = EndpointFaults { latency_ms: 50, ..EndpointFaults::default() };
     let healthy = Faults { cancel, token_seconds: 2, ..Faults::default() };
     let without_tokens = Faults { authorize: EndpointFaults::always(Kind::Code(500)), ..healthy.clone() };
@@ -18,15 +17,15 @@ pub(super) async fn unavailable(lab: Lab) -> Tally {
     stage.abandon(100).await;
     let daemons = stage.start_all(&stage.program().with("api.max_in_flight", 2), 2).await;
     for _ in 0..lab.either(5, 1) {
-        stage.feed(60).await;
         stage.shop.provider.set_faults(without_tokens.clone()).unwrap();
         stage.faults += 1;
         let refused = stage.shop.provider.counts().answered(Endpoint::Authorize, Answered::Code(500));
-        let asked = stage.shop.provider.wait_for_requests(|counts| {
+        eventually(LIMIT, async || {
+            stage.feed(60).await;
+            let counts = stage.shop.provider.counts();
             counts.answered(Endpoint::Authorize, Answered::Code(500)) >= refused + 2 && counts.in_flight == 0
-        });
-        tokio::time::timeout(LIMIT, asked).await.expect("tokens run out");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        })
+        .await;
         let before = stage.shop.provider.counts().arrived(Endpoint::Cancel);
         stage.shop.provider.set_faults(healthy.clone()).unwrap();
         stage.arrived(before + 20).await;
