@@ -29,14 +29,9 @@ impl PaymentSessions {
 
     /// Adds a session whose id is known before, for instance from the sandbox.
     pub(crate) async fn add_as(&self, id: Uuid, status: &str, age: Duration) {
-        self.add_all(&[id], status, age).await;
-    }
-
-    /// Adds sessions of one status and age in one statement.
-    pub(crate) async fn add_all(&self, ids: &[Uuid], status: &str, age: Duration) {
-        let insert = "INSERT INTO payment_sessions
-            SELECT id, 'order-' || id::text, $2, clock_timestamp() - make_interval(secs => $3) FROM UNNEST($1) AS id";
-        sqlx::query(insert).bind(ids).bind(status).bind(age.as_secs_f64()).execute(&self.pool).await.unwrap();
+        let insert = "INSERT INTO payment_sessions VALUES
+            ($1, 'order-' || $1::text, $2, clock_timestamp() - make_interval(secs => $3))";
+        sqlx::query(insert).bind(id).bind(status).bind(age.as_secs_f64()).execute(&self.pool).await.unwrap();
     }
 
     /// Adds many sessions, new ones or known before, in one statement.
