@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 /// Scenarios at a time in the short form: most of their time they wait.
-const AT_A_TIME: usize = 5;
+const AT_A_TIME: usize = 8;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -88,8 +88,8 @@ pub(super) async fn too_many_requests() -> Tally {
 pub(super) async fn resets(lab: Lab) -> Tally {
     let mut stage = Stage::new().await;
     let mut cancel = EndpointFaults::default();
-    cancel.shares.insert(fault("reset_after_effect"), 0.4);
-    cancel.shares.insert(fault("reset"), 0.2);
+    cancel.shares.insert(fault("reset_after_effect"), 0.3);
+    cancel.shares.insert(fault("reset"), 0.1);
     stage.shop.provider.set_faults(Faults { cancel, ..Faults::default() }).unwrap();
     stage.abandon(lab.either(400, SESSIONS)).await;
     let daemons = stage.start_all(&stage.program(), 2).await;
