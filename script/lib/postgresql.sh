@@ -1,5 +1,8 @@
+# shellcheck shell=bash
 # Shared by the scripts: PostgreSQL's programs, installed where they are missing, and a throw-away server.
 # To be sourced from a script that runs in the repository's top folder.
+# shellcheck source=script/lib/packages.sh
+source script/lib/packages.sh
 
 # Prints the folder with the programs of the newest PostgreSQL, 15 or later; fails where there is none.
 postgresql_programs() {
@@ -12,17 +15,12 @@ postgresql_programs() {
     [[ -n $newest ]] && printf '%s\n' "$newest"
 }
 
-# Runs a command as root: directly, or with sudo.
-as_root() {
-    if [[ $(id -u) -eq 0 ]]; then "$@"; else sudo "$@"; fi
-}
-
 # Installs PostgreSQL where it is missing, without the server that Debian would start along with it.
 require_postgresql() {
     if postgresql_programs >/dev/null; then
         return
     fi
-    if ! command -v apt-get >/dev/null || { [[ $(id -u) -ne 0 ]] && ! command -v sudo >/dev/null; }; then
+    if ! can_install; then
         echo "PostgreSQL 15 or later is missing, and this script can install it only with apt-get, as root or with sudo." >&2
         return 1
     fi
@@ -32,8 +30,7 @@ require_postgresql() {
         as_root mkdir -p "${settings%/*}"
         echo "create_main_cluster = false" | as_root tee "$settings" >/dev/null
     fi
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql >/dev/null
+    install_packages postgresql
     if ! postgresql_programs >/dev/null; then
         echo "The system's package archive has no PostgreSQL 15 or later: install one from the PostgreSQL project's archive." >&2
         return 1
