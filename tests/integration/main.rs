@@ -15,6 +15,7 @@ mod clocks;
 mod commands;
 mod daemon;
 mod demo;
+mod deploy;
 mod environment;
 mod faults;
 mod holding;
