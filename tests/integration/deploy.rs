@@ -17,7 +17,7 @@ fn every_variable_in_the_deployment_files_is_a_setting() {
     let known: BTreeSet<_> = KEYS.iter().map(config::Key::variable).collect();
     let mut named = 0;
     for (file, text) in deployment_files() {
-        for name in variables(&text) {
+        for name in words(&text, PREFIX) {
             assert!(known.contains(&name), "{} names {name}, which is no setting", file.display());
             named += 1;
         }
@@ -107,6 +107,17 @@ fn every_version_in_the_deployment_files_is_that_of_the_program() {
     assert!(named >= 5, "only {named} found");
 }
 
+#[test]
+fn every_metric_in_the_alert_rules_is_exported() {
+    // The README's table is held against the program by another test.
+    let described = read("README.md");
+    let named = words(&read("deploy/prometheus/geft-sweeper.rules.yaml"), "geft_sweeper_");
+    assert!(!named.is_empty());
+    for metric in named {
+        assert!(described.contains(&format!("\n| `{metric}` | ")), "{metric} is no metric");
+    }
+}
+
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -137,11 +148,10 @@ fn files_named(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The environment variables of ours that a text names.
-fn variables(text: &str) -> Vec<String> {
-    let is_of_a_name = |character: &char| character.is_ascii_uppercase() || *character == '_';
-    let names = text.match_indices(PREFIX).map(|(at, _)| text[at..].chars().take_while(is_of_a_name).collect());
-    names.collect()
+/// The words of a text that begin so.
+fn words(text: &str, beginning: &str) -> Vec<String> {
+    let is_of_a_word = |character: &char| character.is_ascii_alphabetic() || *character == '_';
+    text.match_indices(beginning).map(|(at, _)| text[at..].chars().take_while(is_of_a_word).collect()).collect()
 }
 
 /// How long each kind of deployment waits for an orderly end.
