@@ -108,6 +108,7 @@ impl Ledger {
                    SELECT session_id FROM geft_sweeper.cancellations
                     WHERE state = 'pending' AND next_attempt_at <= now()
                       AND (reason <> 'aged' OR $6 OR waiting_since <= now() - $7::float8 * interval '1 second')
+                      AND session_id <> ALL ($5)
                     ORDER BY next_attempt_at, session_id
                     LIMIT $1 - (SELECT count(*) FROM preferred)
                     FOR UPDATE SKIP LOCKED)
