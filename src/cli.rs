@@ -31,8 +31,8 @@ const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const MISUSED: u8 = 2;
 
-/// The longest name that is recorded, in characters.
-const LONGEST_NAME: usize = 100;
+/// A name longer than this, in characters, is none.
+const LONGEST_NAME: usize = 200;
 
 /// Cancels abandoned Flinks Pay GEFT sessions and keeps an audit trail of every attempt in Postgres.
 #[derive(Debug, Parser)]
@@ -198,10 +198,10 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// Reads who does something, from the command line.
-fn actor(text: &str) -> Result<String, String> {
+fn actor(text: &str) -> Result<String, &'static str> {
     let name = text.trim();
     if name.is_empty() || name.chars().count() > LONGEST_NAME || name.contains(char::is_control) {
-        return Err(format!("give the name of who says so, on one line and at most {LONGEST_NAME} characters long"));
+        return Err("give the name of whoever takes the responsibility, on one line");
     }
     Ok(name.to_owned())
 }

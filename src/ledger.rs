@@ -22,7 +22,7 @@ mod slots;
 mod sweeps;
 mod take_over;
 
-pub use apis::{Acceptance, Api, Look};
+pub use apis::{Api, ApiStanding, Look};
 pub use backlog::{Backlog, PaidAfterAbandonment};
 pub use brakes::{ActingBrake, Brake};
 pub use claim::Aged;

@@ -63,6 +63,12 @@ impl Reason {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is canceled for its age alone, so that the clocks have a say in it.
+    #[must_use]
+    pub fn is_age(&self) -> bool {
+        self.0 == Self::AGED
+    }
 }
 
 /// A session that the source names for cancellation, as it was when it was read.
@@ -86,7 +92,6 @@ pub struct Candidate {
 ///
 /// It exists in the database before it exists here: whoever holds one may send.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, whatever the others are")]
 pub struct Claim {
     /// The random mark under which the ledger holds the session for us; one a batch.
     pub token: Uuid,
@@ -94,8 +99,8 @@ pub struct Claim {
     pub session_id: SessionId,
     /// The id in the spelling of the merchant's column.
     pub source_key: String,
-    /// It is canceled for its age alone, so that the clocks have a say in it.
-    pub aged: bool,
+    /// Why it is to be canceled.
+    pub reason: Reason,
     /// The number that this attempt has: 1, 2, 3 …
     pub attempt: i32,
     /// Counted attempts before this one, since the session was taken on or requeued.

@@ -210,41 +210,43 @@ impl Sweeper {
         let shared = &self.shared;
         let id = shared.ledger.open_sweep(trigger).await?;
         *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
-        let mut kept_back = None;
         tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
-        let mut braked = None;
-        shared.allow_round_locked();
-        let worked: Result<End, Error> = async {
-            if !shared.look_at_environment().await? {
-                return Ok(End::Refused);
-            }
-            // Boxed, so that the rest of the sweep does not carry it along.
-            braked = Box::pin(shared.discover(id, trigger)).await?;
-            // What was taken on before goes on all the same.
-            let end = self.work_until_done(far(Instant::now(), wait)).await?;
-            shared.heed_clocks().await?;
-            kept_back = shared.kept_back().await?;
-            Ok(end)
-        }
-        .await;
+        let worked = self.conduct(id, trigger, wait).await;
         let cut_short = match &worked {
-            Ok(_) if braked.is_some() => braked,
-            Ok(End::Stopped) => Some("asked to stop".to_owned()),
-            Ok(End::Refused) => shared.brakes.sentence(Brake::Environment),
-            Ok(End::Held(held)) if held.why != Why::RetryAfter => Some(held.why.sentence().to_owned()),
-            Ok(End::Held(_) | End::Idle) => {
-                let refused = shared.gate.refused_from_the_start();
-                refused.then(|| Why::CredentialsRefused.sentence().to_owned()).or(kept_back)
+            Ok((_, Some(braked))) => Some(braked.clone()),
+            Ok((End::Stopped, _)) => Some("asked to stop".to_owned()),
+            Ok((End::Held(held), _)) if held.why != Why::RetryAfter => Some(held.why.sentence().to_owned()),
+            Ok((End::Held(_) | End::Idle | End::Refused, _)) => {
+                shared.gate.refused_from_the_start().then(|| Why::CredentialsRefused.sentence().to_owned())
             }
             Err(error) => Some(error.to_string()),
         };
         let status = if cut_short.is_some() { SweepStatus::Stopped } else { SweepStatus::Finished };
         let closed = shared.ledger.close_sweep(id, status, cut_short.as_deref()).await;
-        let end = worked?;
+        let (end, _) = worked?;
         let sweep = closed?;
         telling::sweep_ended(&sweep);
         let held_back = if let End::Held(held) = end { Some(held) } else { None };
         Ok(Ended { sweep, cut_short, held_back })
+    }
+
+    /// The work of one sweep: how it ended, and the sentence of a brake that kept something back.
+    async fn conduct(&self, id: Uuid, trigger: Trigger, wait: Duration) -> Result<(End, Option<String>), Error> {
+        let shared = &self.shared;
+        shared.allow_round_locked();
+        if !shared.look_at_environment().await? {
+            return Ok((End::Refused, shared.brakes.sentence(Brake::Environment)));
+        }
+        // Boxed, so that the rest of the sweep does not carry it along.
+        let braked = Box::pin(shared.discover(id, trigger)).await?;
+        // What was taken on before goes on all the same.
+        let end = self.work_until_done(far(Instant::now(), wait)).await?;
+        let braked = match (braked, end) {
+            (None, End::Refused) => shared.brakes.sentence(Brake::Environment),
+            (None, End::Idle) => shared.held_for_age().await?,
+            (braked, _) => braked,
+        };
+        Ok((end, braked))
     }
 
     /// Works on what is due now, and returns when nothing is.

@@ -12,7 +12,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Who says so; it is recorded
+    /// Who says so, for the record
     #[arg(long, value_name = "NAME", value_parser = super::actor)]
     actor: String,
     /// Not to be sent to any more; processes that do stop within seconds

@@ -13,8 +13,6 @@ pub(super) const EXAMPLES: &str = "Examples:
 
 /// Longer, and it would be no exception any more: that is what `brakes.max_discovered` is for.
 const LONGEST: Duration = Duration::from_hours(7 * 24);
-/// A name longer than this is none.
-const LONGEST_NAME: usize = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -25,7 +23,7 @@ pub(super) struct Arguments {
     #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = time)]
     time: Duration,
     /// Who says so, for the record
-    #[arg(long, value_name = "NAME", value_parser = actor)]
+    #[arg(long, value_name = "NAME", value_parser = super::actor)]
     actor: String,
 }
 
@@ -35,14 +33,6 @@ fn time(text: &str) -> Result<Duration, &'static str> {
         return Err("give a duration up to 7d; what is to last belongs into brakes.max_discovered");
     }
     Ok(time)
-}
-
-fn actor(text: &str) -> Result<String, &'static str> {
-    let name = text.trim();
-    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.contains(char::is_control) {
-        return Err("give the name of whoever takes the responsibility, on one line");
-    }
-    Ok(name.to_owned())
 }
 
 pub(super) async fn run(file: Option<&Path>, arguments: &Arguments) -> anyhow::Result<Verdict> {

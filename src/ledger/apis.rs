@@ -20,7 +20,7 @@ pub struct Api {
 
 /// How an API stands with this database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Acceptance {
+pub enum ApiStanding {
     /// It may be sent to.
     Accepted,
     /// No API was ever accepted here: the first is accepted by itself.
@@ -38,7 +38,7 @@ pub enum Acceptance {
 #[derive(Clone, Debug)]
 pub struct Look {
     /// How the API stands.
-    pub standing: Acceptance,
+    pub standing: ApiStanding,
     /// Where the database's clock stood at some moment between the next two.
     pub stood_at: DateTime<Utc>,
     /// Just before the database was asked.
@@ -66,10 +66,10 @@ impl Ledger {
         let answered = Instant::now();
         self.sends_to.set_locked(row.accepted);
         let standing = match (row.accepted, row.retired_by) {
-            (Some(_), _) => Acceptance::Accepted,
-            (None, Some(by)) => Acceptance::Retired { by },
-            (None, None) if row.any => Acceptance::Unknown,
-            (None, None) => Acceptance::First,
+            (Some(_), _) => ApiStanding::Accepted,
+            (None, Some(by)) => ApiStanding::Retired { by },
+            (None, None) if row.any => ApiStanding::Unknown,
+            (None, None) => ApiStanding::First,
         };
         Ok(Look { standing, stood_at: row.stood_at, asked, answered })
     }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Error, Ledger};
-use crate::session::{Claim, SessionId};
+use crate::session::{Claim, Reason, SessionId};
 
 /// What is kept of a lease for writing the result down.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -40,11 +40,10 @@ impl Doubtful {
 }
 
 /// A claimed row, as every statement that claims gives it.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, whatever the others are")]
 pub(super) struct Row {
     pub(super) session_id: Uuid,
     pub(super) source_key: String,
-    pub(super) aged: bool,
+    pub(super) reason: String,
     pub(super) attempts: i32,
     pub(super) counted_attempts: i32,
     pub(super) uncounted_running: i32,
@@ -52,6 +51,7 @@ pub(super) struct Row {
     pub(super) after_outage: bool,
     pub(super) after_interruption: bool,
     pub(super) claimed_at: DateTime<Utc>,
+    pub(super) due: DateTime<Utc>,
 }
 
 impl Row {
@@ -60,7 +60,7 @@ impl Row {
             token,
             session_id: self.session_id.into(),
             source_key: self.source_key,
-            aged: self.aged,
+            reason: Reason::new(self.reason),
             attempt: self.attempts,
             counted: u32::try_from(self.counted_attempts).unwrap_or_default(),
             uncounted_running: u32::try_from(self.uncounted_running).unwrap_or_default(),
@@ -77,8 +77,8 @@ impl Row {
 
 impl Ledger {
     /// Claims at most `limit` due sessions, oldest due first. Rows that another process holds are passed over.
-    pub async fn claim(&self, limit: u32, lease: Duration, aged: Aged) -> Result<Vec<Claim>, Error> {
-        self.claim_preferring(&[], limit, lease, aged).await
+    pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Claim>, Error> {
+        self.claim_preferring(&[], limit, lease, Aged::All).await
     }
 
     /// The same, and of the due sessions those in `preferred` come first.
@@ -99,16 +99,16 @@ impl Ledger {
                 r#"/* geft-sweeper ledger.claim */
                WITH preferred AS (
                    SELECT session_id FROM geft_sweeper.cancellations
-                    WHERE session_id = ANY($5) AND state = 'pending' AND next_attempt_at <= now()
-                      AND (reason <> 'aged' OR $6 OR waiting_since <= now() - $7::float8 * interval '1 second')
+                    WHERE session_id = ANY($7) AND state = 'pending' AND next_attempt_at <= now()
+                      AND (reason <> 'aged' OR $5 OR waiting_since <= now() - $6::float8 * interval '1 second')
                     ORDER BY next_attempt_at, session_id
                     LIMIT $1
                     FOR UPDATE SKIP LOCKED),
                due AS (
                    SELECT session_id FROM geft_sweeper.cancellations
                     WHERE state = 'pending' AND next_attempt_at <= now()
-                      AND (reason <> 'aged' OR $6 OR waiting_since <= now() - $7::float8 * interval '1 second')
-                      AND session_id <> ALL ($5)
+                      AND (reason <> 'aged' OR $5 OR waiting_since <= now() - $6::float8 * interval '1 second')
+                      AND session_id <> ALL ($7)
                     ORDER BY next_attempt_at, session_id
                     LIMIT $1 - (SELECT count(*) FROM preferred)
                     FOR UPDATE SKIP LOCKED)
@@ -117,17 +117,17 @@ impl Ledger {
                       claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $4::float8 * interval '1 second'
                  FROM (SELECT session_id FROM preferred UNION SELECT session_id FROM due) ours
                 WHERE claimed.session_id = ours.session_id
-               RETURNING claimed.session_id, source_key, reason = 'aged' AS "aged!", attempts, counted_attempts,
-                         uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!",
+               RETURNING claimed.session_id, source_key, reason, attempts, counted_attempts,
+                         uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!", next_attempt_at AS "due!",
                          coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
                          coalesce(last_outcome = 'interrupted', false) AS "after_interruption!""#,
                 i64::from(limit),
                 token,
                 self.instance.name(),
                 lease.as_secs_f64(),
-                &preferred,
                 aged == Aged::All,
                 waited,
+                &preferred,
             )
             .fetch_all(self.database.pool())
             .await
@@ -148,7 +148,9 @@ impl Ledger {
         let token = Uuid::new_v4();
         let asked_at = Instant::now();
         self.doubtful.set_locked(Some((token, asked_at)));
-        let rows = self.run("claiming sessions", statement(token)).await?;
+        let mut rows = self.run("claiming sessions", statement(token)).await?;
+        // An UPDATE gives its rows in no order.
+        rows.sort_unstable_by_key(|row| (row.due, row.session_id));
         self.doubtful.set_locked(None);
         let answered_at = Instant::now();
         Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at, answered_at, lease)).collect())
@@ -166,8 +168,8 @@ impl Ledger {
         let statement = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.read_back */
-               SELECT session_id, source_key, reason = 'aged' AS "aged!", attempts, counted_attempts, uncounted_running,
-                      may_have_had_effect, clock_timestamp() AS "claimed_at!",
+               SELECT session_id, source_key, reason, attempts, counted_attempts, uncounted_running,
+                      may_have_had_effect, clock_timestamp() AS "claimed_at!", next_attempt_at AS "due!",
                       coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
                       coalesce(last_outcome = 'interrupted', false) AS "after_interruption!"
                  FROM geft_sweeper.cancellations WHERE state = 'in_flight' AND claim = $1"#,

@@ -189,8 +189,8 @@ impl Ledger {
                      FROM UNNEST($1::uuid[], $2::timestamptz[]) AS ours(session_id, until)
                     WHERE claimed.session_id = ours.session_id AND claimed.next_attempt_at = ours.until
                       AND claimed.state = 'pending'
-                   RETURNING claimed.session_id, source_key, reason = 'aged' AS "aged!", attempts, counted_attempts,
-                             uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!",
+                   RETURNING claimed.session_id, source_key, reason, attempts, counted_attempts,
+                             uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!", next_attempt_at AS "due!",
                              coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
                              coalesce(last_outcome = 'interrupted', false) AS "after_interruption!""#,
                 &ids,

@@ -10,6 +10,7 @@ use super::{Error, Shared};
 use crate::clocks::{Difference, Verdict};
 use crate::config::InProgress;
 use crate::ledger::{Aged, Brake};
+use crate::session::Reason;
 use crate::throttle::Entry;
 
 /// How often the API is asked for the time where there is no other answer to tell it, the sweeps aside.
@@ -28,8 +29,8 @@ impl Shared {
     }
 
     /// Whether a session may be canceled by now: asked again after each wait.
-    pub(super) fn may_cancel(&self, aged: bool) -> bool {
-        let held = aged && self.claimable() == Aged::None;
+    pub(super) fn may_cancel(&self, reason: &Reason) -> bool {
+        let held = reason.is_age() && self.claimable() == Aged::None;
         !held && !self.environment.is_refused()
     }
 
@@ -74,8 +75,9 @@ impl Shared {
         Ok(self.claimable() != Aged::None)
     }
 
-    /// Why sessions that are due are kept back for their age; none where none is.
-    pub(super) async fn kept_back(&self) -> Result<Option<String>, Error> {
+    /// Why sessions that are due are not canceled for their age; none where none is due or they may be.
+    pub(super) async fn held_for_age(&self) -> Result<Option<String>, Error> {
+        self.heed_clocks().await?;
         let held = self.claimable() == Aged::None && self.ledger.is_aged_due().await?;
         Ok(self.brakes.sentence(Brake::Clocks).filter(|_| held))
     }
@@ -83,6 +85,9 @@ impl Shared {
     /// Asks for a token, because that answer tells the time and changes nothing.
     async fn ask_for_time(&self) {
         let Entry::Passed(pass) = self.gate.enter().await else { return };
+        if !self.may_begin(&pass).await {
+            return;
+        }
         let asked = self.client.authorize().await;
         drop(pass);
         if let Err(not_begun) = asked {

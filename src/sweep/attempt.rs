@@ -53,9 +53,10 @@ impl Shared {
             () = self.stop.cancelled() => None,
             entry = self.gate.enter() => Some(entry),
         };
-        // An API that was retired meanwhile gets neither.
-        let entry = entry.filter(|_| !self.environment.is_refused());
-        let Some(Entry::Passed(pass)) = entry else { return self.recorder.release(claim, None).await };
+        // An API that was retired meanwhile gets nothing.
+        let Some(Entry::Passed(pass)) = entry.filter(|_| !self.environment.is_refused()) else {
+            return self.recorder.release(claim, None).await;
+        };
         if !self.may_begin(&pass).await {
             drop(pass);
             return self.recorder.release(claim, None).await;
@@ -68,7 +69,7 @@ impl Shared {
 
     async fn cancel(&self, pass: Pass<'_>, claim: Claim) {
         let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
-        let may_send = || pass.is_good() && self.may_cancel(claim.aged);
+        let may_send = || pass.is_good() && self.may_cancel(&claim.reason);
         match self.client.cancel(claim.session_id, claim.deadline, last, may_send).await {
             Ok(attempt) => {
                 let probe = pass.probe;
@@ -114,12 +115,11 @@ impl Shared {
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
         let answer = self.client.status(claim.session_id, claim.deadline).await;
-        self.observe_status(&pass, claim.session_id, &answer);
-        if answer == StatusAnswer::NotFound && self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) {
-            drop(pass);
+        let is_believed = self.observe_status(&pass, claim.session_id, &answer);
+        drop(pass);
+        if !is_believed {
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
-        drop(pass);
         match answer {
             StatusAnswer::Final(said) => self.settle(claim, State::AlreadyTerminal, said).await,
             StatusAnswer::Open(said) => self.settle(claim, otherwise, said).await,
@@ -134,16 +134,17 @@ impl Shared {
         }
     }
 
-    /// Lets the gate learn from an answer to a question for a session's status.
-    pub(super) fn observe_status(&self, pass: &Pass<'_>, session: SessionId, answer: &StatusAnswer) {
+    /// Takes in what the answer to a question tells of the provider as a whole. False where it tells nothing of the session:
+    /// at a wrong address nobody is known.
+    pub(super) fn observe_status(&self, pass: &Pass<'_>, session: SessionId, answer: &StatusAnswer) -> bool {
         let known = match answer {
             StatusAnswer::Final(_) | StatusAnswer::Open(_) => Some(true),
             StatusAnswer::NotFound => Some(false),
-            // It says itself what it wants, and that is heeded as a hold.
-            StatusAnswer::NoAnswer { retry_after: Some(_), .. } => return,
-            StatusAnswer::NoAnswer { retry_after: None, .. } => None,
+            StatusAnswer::NoAnswer { retry_after: Some(_), .. } => return true,
+            StatusAnswer::NoAnswer { .. } => None,
         };
         self.tell(self.gate.observe_status(pass, session, known), None);
+        known != Some(false) || self.gate.held_back().is_none_or(|held| held.why != Why::WrongAddress)
     }
 
     async fn settle(&self, claim: Claim, state: State, said: Said) {
@@ -184,6 +185,7 @@ mod tests {
     use super::*;
     use crate::config::Retry;
     use crate::outcome::Outcome;
+    use crate::session::Reason;
 
     fn intent(named: bool, counted: u32, may_have_had_effect: bool, after_interruption: bool) -> Intent {
         let policy = Policy::new(Retry {
@@ -198,7 +200,7 @@ mod tests {
             token: Uuid::nil(),
             session_id: Uuid::nil().into(),
             source_key: String::new(),
-            aged: false,
+            reason: Reason::new(Reason::ABANDONED),
             attempt: 1,
             counted,
             uncounted_running: 0,

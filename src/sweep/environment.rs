@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Error, Shared};
 use crate::clocks::Reading;
 use crate::config::UnknownApi;
-use crate::ledger::{Acceptance, Api, Brake, Look};
+use crate::ledger::{Api, ApiStanding, Brake, Look};
 
 /// How long one look is good for; a retired API gets no request that was begun later than this.
 const GOOD_FOR: Duration = Duration::from_secs(1);
@@ -47,15 +47,15 @@ impl Environment {
     }
 
     /// What is wrong with the API and what to do; none where it may be sent to.
-    fn refusal(&self, standing: &Acceptance) -> Option<String> {
+    fn refusal(&self, standing: &ApiStanding) -> Option<String> {
         let origin = &self.api.origin;
         match standing {
-            Acceptance::Accepted => None,
-            Acceptance::First | Acceptance::Unknown => Some(format!(
+            ApiStanding::Accepted => None,
+            ApiStanding::First | ApiStanding::Unknown => Some(format!(
                 "the API at {origin} with this api.client_id is none of those that this database's sessions were accepted \
                  for, so nothing is sent to it; if it is the right one, say `geft-sweeper accept-api --actor NAME`"
             )),
-            Acceptance::Retired { by } => Some(format!(
+            ApiStanding::Retired { by } => Some(format!(
                 "the API at {origin} with this api.client_id was retired by {by}, so nothing is sent to it; configure the \
                  one that took its place, or say `geft-sweeper accept-api --actor NAME`"
             )),
@@ -114,11 +114,11 @@ impl Shared {
     }
 
     /// Accepts the API by itself where that is wanted; false where it was not tried.
-    async fn tried_to_be_accepted(&self, standing: &Acceptance) -> Result<bool, Error> {
+    async fn tried_to_be_accepted(&self, standing: &ApiStanding) -> Result<bool, Error> {
         let unknown = match (standing, self.environment.unknown) {
-            (Acceptance::First, _) => false,
-            (Acceptance::Unknown, UnknownApi::Accept) => true,
-            (Acceptance::Unknown, UnknownApi::Refuse) | (Acceptance::Accepted | Acceptance::Retired { .. }, _) => {
+            (ApiStanding::First, _) => false,
+            (ApiStanding::Unknown, UnknownApi::Accept) => true,
+            (ApiStanding::Unknown, UnknownApi::Refuse) | (ApiStanding::Accepted | ApiStanding::Retired { .. }, _) => {
                 return Ok(false);
             }
         };

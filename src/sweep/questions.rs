@@ -73,14 +73,16 @@ impl Shared {
         let Some(Entry::Passed(pass)) = entry.filter(|_| !self.environment.is_refused()) else {
             return self.answers.leave(Left { question, in_progress: false, again: None });
         };
-        // Whether the address is right is found out with a cancel request.
-        if pass.finds_out() == Some(Why::WrongAddress) || !self.may_begin(&pass).await {
+        if !self.may_begin(&pass).await {
             drop(pass);
             return self.answers.leave(Left { question, in_progress: false, again: None });
         }
         let answer = self.client.status(question.session_id, question.deadline).await;
-        self.observe_status(&pass, question.session_id, &answer);
+        let is_believed = self.observe_status(&pass, question.session_id, &answer);
         drop(pass);
+        if !is_believed {
+            return self.answers.leave(Left { question, in_progress: false, again: None });
+        }
         self.take_in(question, answer);
     }
 
@@ -99,10 +101,6 @@ impl Shared {
             StatusAnswer::Open(said) if is_in_progress(&said) => {
                 telling::waiting(session_id);
                 self.answers.leave(Left { question, in_progress: true, again: Some(self.grace()) });
-            }
-            // At a wrong address nobody is known, and nobody is given up for it.
-            StatusAnswer::NotFound if self.gate.held_back().is_some_and(|held| held.why == Why::WrongAddress) => {
-                self.answers.leave(Left { question, in_progress: false, again: None });
             }
             StatusAnswer::Open(_) | StatusAnswer::NotFound => self.answers.gathered_locked().cleared.push(question),
             StatusAnswer::NoAnswer { error, retry_after } => {

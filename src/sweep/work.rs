@@ -55,9 +55,9 @@ impl Shared {
         while let Some(done) = tasks.join_next().await {
             self.note_end_of_task(done);
         }
-        self.have_last_word().await;
         self.give_back_cleared();
         let answers = self.write_answers(self.current_sweep_locked()).await;
+        self.have_last_word().await;
         match self.recorder.take_unwritten() {
             0 => end.and_then(|end| answers.map(|()| end)),
             unwritten => Err(Error::Unwritten(unwritten)),
@@ -128,8 +128,7 @@ impl Shared {
         let cleared = self.take_cleared(room);
         self.write_answers(sweep).await?;
         let claims = if cleared.is_empty() {
-            let preferred = self.gate.preferred();
-            self.ledger.claim_preferring(&preferred, room, self.lease, self.claimable()).await?
+            self.ledger.claim_preferring(&self.gate.preferred(), room, self.lease, self.claimable()).await?
         } else {
             self.ledger.claim_asked(&cleared, self.lease).await?
         };

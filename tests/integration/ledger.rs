@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use geft_sweeper::config;
 use geft_sweeper::database::Database;
-use geft_sweeper::ledger::{Aged, AttemptResult, Instance, Intake, Ledger, RequeueSelection, Schema, Settled, Trigger};
+use geft_sweeper::ledger::{AttemptResult, Instance, Intake, Ledger, RequeueSelection, Schema, Settled, Trigger};
 use geft_sweeper::outcome::{Attempt, Disposition, Outcome, Said};
 use geft_sweeper::session::{Candidate, Claim, Reason, State};
 use sqlx::PgPool;
@@ -113,7 +113,7 @@ async fn processes_that_claim_together_share_the_backlog_without_a_double() {
                 together.wait().await;
                 let mut mine = Vec::new();
                 loop {
-                    let claims = ledger.claim(30, LEASE, Aged::All).await.unwrap();
+                    let claims = ledger.claim(30, LEASE).await.unwrap();
                     if claims.is_empty() {
                         return mine;
                     }
@@ -136,7 +136,7 @@ async fn a_late_result_changes_nothing_and_adds_no_row() {
     let database = TestDatabase::new().await;
     let (slow, other) = (ledger(database.url()), ledger(database.url()));
     let (sweep, ids) = take_on(&slow, 1).await;
-    let late = slow.claim(1, LEASE, Aged::All).await.unwrap().remove(0);
+    let late = slow.claim(1, LEASE).await.unwrap().remove(0);
     end_leases(database.pool()).await;
     assert_eq!(other.take_over(None, 10, 0, |_| Some(Duration::from_secs(1))).await.unwrap(), 1);
     let before = (state(database.pool(), ids[0]).await, attempts(database.pool(), ids[0]).await);
@@ -164,7 +164,7 @@ async fn a_takeover_names_the_process_and_the_start_of_the_one_that_is_gone() {
     let database = TestDatabase::new().await;
     let (gone, other) = (ledger(database.url()), ledger(database.url()));
     let (_, ids) = take_on(&gone, 1).await;
-    let claim = gone.claim(1, LEASE, Aged::All).await.unwrap().remove(0);
+    let claim = gone.claim(1, LEASE).await.unwrap().remove(0);
     end_leases(database.pool()).await;
     other.take_over(None, 10, 0, |_| Some(Duration::from_secs(1))).await.unwrap();
     let statement = "SELECT instance, started_at = $2, next_attempt_at > finished_at FROM geft_sweeper.cancel_attempts WHERE session_id = $1";
@@ -179,10 +179,10 @@ async fn a_takeover_that_spends_the_budget_makes_the_session_due_at_once_for_its
     let database = TestDatabase::new().await;
     let ledger = ledger(database.url());
     let (_, ids) = take_on(&ledger, 1).await;
-    ledger.claim(1, LEASE, Aged::All).await.unwrap();
+    ledger.claim(1, LEASE).await.unwrap();
     end_leases(database.pool()).await;
     ledger.take_over(None, 10, 0, |_| None).await.unwrap();
-    let again = ledger.claim(1, LEASE, Aged::All).await.unwrap().remove(0);
+    let again = ledger.claim(1, LEASE).await.unwrap().remove(0);
     assert_eq!((again.session_id.uuid(), again.counted, again.may_have_had_effect), (ids[0], 1, true));
     let next: Option<chrono::DateTime<chrono::Utc>> =
         sqlx::query_scalar("SELECT next_attempt_at FROM geft_sweeper.cancel_attempts")
@@ -201,13 +201,13 @@ async fn a_released_claim_leaves_no_gap_and_keeps_its_due_time() {
     let due = "SELECT next_attempt_at FROM geft_sweeper.cancellations";
     let before: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(due).fetch_one(database.pool()).await.unwrap();
     for _ in 0..3 {
-        let claims = ledger.claim(1, LEASE, Aged::All).await.unwrap();
+        let claims = ledger.claim(1, LEASE).await.unwrap();
         assert_eq!(claims[0].attempt, 1);
         assert_eq!(ledger.release(&claims, None).await.unwrap(), 1);
     }
     let after: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(due).fetch_one(database.pool()).await.unwrap();
     assert_eq!(before, after);
-    let claims = ledger.claim(1, LEASE, Aged::All).await.unwrap();
+    let claims = ledger.claim(1, LEASE).await.unwrap();
     ledger.record(Some(sweep), &[canceled(&claims[0])]).await.unwrap();
     assert_eq!(attempts(database.pool(), ids[0]).await, [(1, "canceled".to_owned())]);
     database.close().await;
@@ -218,7 +218,7 @@ async fn a_record_whose_answer_was_lost_is_recognised_by_its_own_row() {
     let database = TestDatabase::new().await;
     let ledger = ledger(database.url());
     let (sweep, ids) = take_on(&ledger, 2).await;
-    let claims = ledger.claim(2, LEASE, Aged::All).await.unwrap();
+    let claims = ledger.claim(2, LEASE).await.unwrap();
     let results: Vec<_> = claims.iter().map(canceled).collect();
     ledger.record(Some(sweep), &results[..1]).await.unwrap();
     let again = ledger.record(Some(sweep), &results).await.unwrap();
@@ -235,7 +235,7 @@ async fn attempts_are_numbered_without_a_gap_over_retries_and_requeues() {
     let (sweep, ids) = take_on(&ledger, 1).await;
     let retry = Disposition::Retry { after: Duration::ZERO, counted: true };
     for disposition in [retry, retry, Disposition::Failed] {
-        let claim = ledger.claim(1, LEASE, Aged::All).await.unwrap().remove(0);
+        let claim = ledger.claim(1, LEASE).await.unwrap().remove(0);
         ledger.record(Some(sweep), &[result(&claim, Outcome::ServerError, disposition)]).await.unwrap();
     }
     assert_eq!(state(database.pool(), ids[0]).await, ("failed".to_owned(), 3));
@@ -244,7 +244,7 @@ async fn attempts_are_numbered_without_a_gap_over_retries_and_requeues() {
     assert_eq!(state(database.pool(), ids[0]).await.0, "failed", "a dry run changes nothing");
     ledger.requeue(&everything, false).await.unwrap();
     assert!(ledger.requeue(&everything, false).await.unwrap().is_empty(), "only failed sessions are requeued");
-    let claim = ledger.claim(1, LEASE, Aged::All).await.unwrap().remove(0);
+    let claim = ledger.claim(1, LEASE).await.unwrap().remove(0);
     assert_eq!((claim.attempt, claim.counted), (4, 0), "numbers go on, the budget is fresh");
     ledger.record(Some(sweep), &[canceled(&claim)]).await.unwrap();
     let numbers: Vec<i32> = attempts(database.pool(), ids[0]).await.into_iter().map(|(number, _)| number).collect();
@@ -257,7 +257,7 @@ async fn a_withdrawn_session_that_is_named_again_is_taken_on_again_and_a_known_o
     let database = TestDatabase::new().await;
     let ledger = ledger(database.url());
     let (sweep, ids) = take_on(&ledger, 2).await;
-    let claims = ledger.claim(2, LEASE, Aged::All).await.unwrap();
+    let claims = ledger.claim(2, LEASE).await.unwrap();
     let withdrawn = claims.iter().find(|claim| claim.session_id.uuid() == ids[0]).unwrap().clone();
     ledger
         .settle(Some(sweep), &[Settled { claim: withdrawn, state: State::Withdrawn, said: Said::default() }])
@@ -277,7 +277,7 @@ async fn no_role_can_change_the_audit_trail() {
     let database = TestDatabase::new().await;
     let ledger = ledger(database.url());
     let (sweep, _) = take_on(&ledger, 1).await;
-    let claims = ledger.claim(1, LEASE, Aged::All).await.unwrap();
+    let claims = ledger.claim(1, LEASE).await.unwrap();
     ledger.record(Some(sweep), &[canceled(&claims[0])]).await.unwrap();
     let mut connection = database.pool().acquire().await.unwrap();
     for role in ["origin", "replica"] {

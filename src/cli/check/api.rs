@@ -9,7 +9,7 @@ use std::time::Instant;
 use geft_sweeper::clocks::{Clocks, Reading, Verdict};
 use geft_sweeper::config::{self, Sections, Selection, UnknownApi};
 use geft_sweeper::geft::{Client, NotBegun};
-use geft_sweeper::ledger::{Acceptance, Ledger, Schema};
+use geft_sweeper::ledger::{ApiStanding, Ledger, Schema};
 use geft_sweeper::pace::Pace;
 use tokio_util::sync::CancellationToken;
 
@@ -37,21 +37,21 @@ async fn check_environment(settings: &config::Api, unknown: UnknownApi, ledger: 
     let origin = settings.origin();
     let standing = match ledger.schema().await {
         Ok(schema) if schema.is_usable() => ledger.look_at(&wiring::api(settings)).await.map(|look| look.standing),
-        Ok(Schema::Missing | Schema::Behind { .. }) => Ok(Acceptance::First),
+        Ok(Schema::Missing | Schema::Behind { .. }) => Ok(ApiStanding::First),
         // That is a line already.
         Ok(_) | Err(_) => return,
     };
     let mend = "say `geft-sweeper accept-api --actor NAME` if it is the right one";
     match standing {
-        Ok(Acceptance::Accepted) => lines.ok(name, format!("{origin} with this client id is accepted")),
-        Ok(Acceptance::First) => lines.ok(name, format!("{origin} with this client id will be accepted as the first")),
-        Ok(Acceptance::Unknown) if unknown == UnknownApi::Accept => {
+        Ok(ApiStanding::Accepted) => lines.ok(name, format!("{origin} with this client id is accepted")),
+        Ok(ApiStanding::First) => lines.ok(name, format!("{origin} with this client id will be accepted as the first")),
+        Ok(ApiStanding::Unknown) if unknown == UnknownApi::Accept => {
             lines.ok(name, format!("{origin} with this client id will be accepted: brakes.unknown_api is \"accept\""));
         }
-        Ok(Acceptance::Unknown) => {
+        Ok(ApiStanding::Unknown) => {
             lines.fail(name, format!("{origin} with this api.client_id is not accepted for this database: {mend}"));
         }
-        Ok(Acceptance::Retired { by }) => {
+        Ok(ApiStanding::Retired { by }) => {
             lines.fail(name, format!("{origin} with this api.client_id was retired by {by}: {mend}"));
         }
         Err(error) => lines.fail(name, error.to_string()),

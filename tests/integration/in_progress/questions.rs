@@ -1,9 +1,14 @@
 //! The questions themselves: asked once, lost with nobody, and no reason to cancel where they are not answered.
 
-use geft_sweeper::sandbox::{Endpoint, EndpointFaults, Fault, Faults, Moment, NewSession, SessionFaults};
+use std::time::Duration;
+
+use geft_sweeper::sandbox::{
+    Endpoint, EndpointFaults, Fault, Faults, Moment, NewSession, RetryAfter, RetryAfterForm, SessionFaults,
+};
 use nix::sys::signal::Signal;
 
 use super::{aged_as, aged_in, as_it_was, asked, let_pass, standing, waiting};
+use crate::support::eventually;
 
 fn always(fault: &str) -> EndpointFaults {
     EndpointFaults::always(fault.parse::<Fault>().unwrap())
@@ -131,4 +136,27 @@ async fn a_backlog_of_questions_is_asked_in_parallel_but_never_beyond_the_limit(
     let most = scene.sandbox.requests().iter().map(|request| request.in_flight).max();
     assert!(most.is_some_and(|most| (4..=8).contains(&most)), "{most:?}");
     scene.close().await;
+}
+
+#[tokio::test]
+async fn an_outage_is_noticed_by_questions_and_its_end_too() {
+    let silent = RetryAfter { form: RetryAfterForm::None, ..RetryAfter::default() };
+    let scene =
+        waiting(Faults { status: always("503"), cancel: always("503"), retry_after: silent, ..Faults::default() })
+            .await;
+    for _ in 0..20 {
+        aged_in(&scene, "Initiated").await;
+    }
+    let daemon = scene.program.with("schedule.sweep", "* * * * * *").start(["run"]);
+    daemon.logged("\"circuit.opened\"").await;
+    assert_eq!(scene.sandbox.counts().arrived(Endpoint::Cancel), 0);
+    scene.sandbox.set_faults(Faults::default()).unwrap();
+    daemon.logged("\"circuit.closed\"").await;
+    // Who was not answered is asked again after a minute.
+    let pool = scene.database.pool();
+    let soon = "UPDATE geft_sweeper.cancellations SET next_attempt_at = now() WHERE state = 'pending' AND waiting_since IS NOT NULL";
+    sqlx::query(soon).execute(pool).await.unwrap();
+    let canceled = "SELECT count(*) FROM geft_sweeper.cancellations WHERE state = 'canceled' AND attempts = 1";
+    let count = async || sqlx::query_scalar::<_, i64>(canceled).fetch_one(pool).await.unwrap();
+    eventually(Duration::from_secs(30), async || count().await == 20).await;
 }

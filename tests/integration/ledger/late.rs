@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use geft_sweeper::ledger::{Aged, Settled};
+use geft_sweeper::ledger::Settled;
 use geft_sweeper::outcome::Said;
 use geft_sweeper::session::State;
 
@@ -15,10 +15,10 @@ async fn a_late_process_changes_nothing_while_another_one_holds_the_session() {
     let database = TestDatabase::new().await;
     let (slow, other) = (ledger(database.url()), ledger(database.url()));
     let (sweep, ids) = take_on(&slow, 1).await;
-    let late = slow.claim(1, LEASE, Aged::All).await.unwrap().remove(0);
+    let late = slow.claim(1, LEASE).await.unwrap().remove(0);
     end_leases(database.pool()).await;
     other.take_over(None, 10, 0, |_| Some(Duration::ZERO)).await.unwrap();
-    let held = other.claim(1, LEASE, Aged::All).await.unwrap().remove(0);
+    let held = other.claim(1, LEASE).await.unwrap().remove(0);
 
     assert_eq!(slow.record(Some(sweep), &[canceled(&late)]).await.unwrap().late, HashSet::from([ids[0]]));
     assert_eq!(slow.release(std::slice::from_ref(&late), None).await.unwrap(), 0);
@@ -36,7 +36,7 @@ async fn an_end_whose_answer_was_lost_is_recognised_and_counted_once() {
     let database = TestDatabase::new().await;
     let ledger = ledger(database.url());
     let (sweep, ids) = take_on(&ledger, 2).await;
-    let claims = ledger.claim(2, LEASE, Aged::All).await.unwrap();
+    let claims = ledger.claim(2, LEASE).await.unwrap();
     let ends = claims.into_iter().map(|claim| Settled { claim, state: State::Withdrawn, said: Said::default() });
     let ends: Vec<_> = ends.collect();
     ledger.settle(Some(sweep), &ends[..1]).await.unwrap();
@@ -52,10 +52,10 @@ async fn an_end_that_another_process_wrote_is_not_taken_for_ones_own() {
     let (slow, other) = (ledger(database.url()), ledger(database.url()));
     let (sweep, ids) = take_on(&slow, 1).await;
     let end = |claim| [Settled { claim, state: State::Withdrawn, said: Said::default() }];
-    let late = end(slow.claim(1, LEASE, Aged::All).await.unwrap().remove(0));
+    let late = end(slow.claim(1, LEASE).await.unwrap().remove(0));
     end_leases(database.pool()).await;
     other.take_over(None, 10, 0, |_| Some(Duration::ZERO)).await.unwrap();
-    let own = end(other.claim(1, LEASE, Aged::All).await.unwrap().remove(0));
+    let own = end(other.claim(1, LEASE).await.unwrap().remove(0));
     assert_eq!(other.settle(Some(sweep), &own).await.unwrap(), HashSet::from([ids[0]]));
     assert!(slow.settle(Some(sweep), &late).await.unwrap().is_empty());
     database.close().await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use geft_sweeper::ledger::{Aged, Intake, RequeueSelection};
+use geft_sweeper::ledger::{Intake, RequeueSelection};
 use geft_sweeper::outcome::Outcome;
 use geft_sweeper::session::{Candidate, Reason, State};
 use proptest::prelude::*;
@@ -46,7 +46,7 @@ impl World {
     pub(super) async fn claim(&mut self, by: usize, limit: u32, answer: Answer) -> Checked {
         let process = &mut self.processes[by];
         let doubtful = process.in_doubt.take().map(|token| self.expected.held_under(token));
-        let claimed = self.gate.pass(answer, process.ledger.claim(limit, LEASE, Aged::All)).await;
+        let claimed = self.gate.pass(answer, process.ledger.claim(limit, LEASE)).await;
         let instance = process.instance().to_owned();
         let Passed::Answered(claims) = claimed else {
             // It has claimed without knowing what; the table tells.
