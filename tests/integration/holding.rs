@@ -59,10 +59,11 @@ async fn a_retry_after_holds_the_whole_process_back() {
 
 #[tokio::test]
 async fn who_waits_for_a_turn_when_sending_is_held_back_does_not_send() {
-    let scene = Scene::new(retry_after(600)).await.with("api.max_requests_per_second", 5);
+    // Whichever is the first to have a turn is told to wait.
+    let faults = Faults { cancel: EndpointFaults::first([fault("429")]), ..retry_after(600) };
+    let scene = Scene::new(faults).await.with("api.max_requests_per_second", 5);
     let scene = scene.with("api.token_use", "shared").with("api.max_in_flight", 32);
-    abandoned_first(&scene, first_cancel("429")).await;
-    scene.abandoned_many(31).await;
+    scene.abandoned_many(32).await;
     scene.sweep().await;
     let sent = scene.sandbox.counts().arrived(Endpoint::Cancel);
     assert!(sent <= 3, "{sent} were sent, though the first was told to wait");

@@ -181,6 +181,7 @@ async fn a_daemon_says_it_once_shows_it_and_goes_on_when_it_is_released() {
 
     shop.program().run(["allow", "1", "--actor", "jane"]).await.expect_code(0);
     eventually(LIMIT, async || shop.value::<i64>("SELECT count(*) FROM geft_sweeper.cancel_attempts").await == 6).await;
+    daemon.logged("\"brake.lifted\"").await;
     assert_eq!((endpoints.metric(acting).await, daemon.events("brake.lifted").len()), (Some(0.0), 1));
     assert_eq!(endpoints.json("/readyz").await.1["brakes"], json!([]));
     shop.database.close().await;
@@ -200,6 +201,7 @@ async fn a_daemon_that_never_discovers_learns_from_the_others() {
     eventually(LIMIT, async || brakes().await == json!([{ "name": "blast_radius", "means": "too many" }])).await;
     sqlx::raw_sql("DELETE FROM geft_sweeper.brakes").execute(&mut other).await.unwrap();
     eventually(LIMIT, async || brakes().await == Value::Array(Vec::new())).await;
+    daemon.logged("\"brake.lifted\"").await;
     assert_eq!([daemon.events("brake.applied").len(), daemon.events("brake.lifted").len()], [1, 1]);
     shop.database.close().await;
 }

@@ -40,7 +40,7 @@ pub(super) enum Doing {
     Sent,
     Recording(Box<AttemptResult>),
     Releasing(Pause),
-    Settling(Settled),
+    Settling(Box<Settled>),
 }
 
 impl Doing {
@@ -119,7 +119,7 @@ impl Held {
     /// The end that is being written already, or else this one.
     pub(super) fn settled(&self, state: State) -> Settled {
         if let Doing::Settling(settled) = &self.doing {
-            return settled.clone();
+            return (**settled).clone();
         }
         let status = (state == State::AlreadyTerminal).then_some("Completed");
         Settled { claim: self.claim.clone(), state, said: said(status) }

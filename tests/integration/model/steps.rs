@@ -190,7 +190,7 @@ impl World {
                     prop_assert!(in_the_books || !told, "an end that was not written is told as such");
                 }
                 Passed::Lost => {
-                    let doing = Doing::Settling(one);
+                    let doing = Doing::Settling(Box::new(one));
                     self.processes[by].held.push(Held { doing, is_written: in_the_books, ..held });
                 }
             }
