@@ -65,6 +65,8 @@ async fn it_runs_every_command_and_check_finds_nothing_missing() {
     let report = program.run(["sweep", "--wait", "1m", "--json"]).await.expect_code(0).json();
     assert_eq!(report["discovered"], 2, "{report}");
     program.run(["allow", "5", "--actor", "somebody"]).await.expect_code(0);
+    program.run(["accept-api", "--actor", "somebody", "--retire"]).await.expect_code(0);
+    program.run(["accept-api", "--actor", "somebody"]).await.expect_code(0);
     program.run(["requeue", "--outcome", "server_error", "--since", "1h"]).await.expect_code(0);
     let program = program.with("database.auto_migrate", false);
     let said = program.run(["sweep", "--wait", "1m"]).await.expect_code(0);
