@@ -220,7 +220,7 @@ async fn read(response: &mut Response) -> Body {
 }
 
 /// What the provider's clock said when it answered. An answer out of a cache tells when somebody else was answered.
-fn told_time(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+pub(super) fn told_time(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     let date = text(headers, &DATE).filter(|_| !headers.contains_key(AGE))?;
     httpdate::parse_http_date(date.trim()).ok().map(DateTime::from)
 }

@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use chrono::DateTime;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
-use super::exchange::{Answer, Body, LONGEST_BODY};
+use super::exchange::{Answer, Body, LONGEST_BODY, told_time};
 use super::redaction::{ERROR_LENGTH, Redaction, STATUS_LENGTH};
 use super::token::Tokens;
 use super::wire::{Grant, LONGEST_TOKEN};
 use super::{Client, classify};
-use crate::clocks::Clocks;
+use crate::clocks::{Clocks, Reading, Verdict};
 use crate::config::{Api, TokenUse};
 use crate::outcome::{Attempt, Outcome};
 use crate::pace::Pace;
@@ -128,9 +129,13 @@ pub(crate) fn authorize(text: &[u8]) {
     assert!(token.len() < 4 || "[redacted]".contains(&token.to_lowercase()) || !cleaned.contains(token), "{cleaned}");
 }
 
-/// The pause that an answer asks for, and what it says of its body.
+/// The pause that an answer asks for, what it says of its body, and the time that it tells.
 pub(crate) fn head(text: &[u8]) {
     let (answer, headers) = (answer(text), headers(text));
+    let (clocks, now) = (clocks(), Instant::now());
+    clocks.note_database(Reading { stood_at: DateTime::UNIX_EPOCH, asked: now, answered: now });
+    clocks.observe(told_time(&headers), now);
+    assert!(!matches!(clocks.verdict(), Verdict::Disagree(_)), "one answer alone convicts a clock");
     if let Some(pause) = answer.retry_after {
         assert!(matches!(answer.code, 429 | 503) && !pause.is_zero() && pause <= LONGEST_PAUSE, "{pause:?}");
     }
