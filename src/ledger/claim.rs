@@ -94,29 +94,34 @@ impl Ledger {
         let preferred: Vec<Uuid> = preferred.iter().map(|session| session.uuid()).collect();
         let waited = if let Aged::WaitedFor(grace) = aged { Some(grace.as_secs_f64()) } else { None };
         let statement = async |token: Uuid| {
+            // Each limit is the parameter itself: from one that is worked out the planner expects a tenth of the table.
             sqlx::query_as!(
                 Row,
                 r#"/* geft-sweeper ledger.claim */
                WITH preferred AS (
-                   SELECT session_id FROM geft_sweeper.cancellations
+                   SELECT session_id, next_attempt_at FROM geft_sweeper.cancellations
                     WHERE session_id = ANY($7) AND state = 'pending' AND next_attempt_at <= now()
                       AND (reason <> 'aged' OR $5 OR waiting_since <= now() - $6::float8 * interval '1 second')
                     ORDER BY next_attempt_at, session_id
                     LIMIT $1
                     FOR UPDATE SKIP LOCKED),
                due AS (
-                   SELECT session_id FROM geft_sweeper.cancellations
+                   SELECT session_id, next_attempt_at FROM geft_sweeper.cancellations
                     WHERE state = 'pending' AND next_attempt_at <= now()
                       AND (reason <> 'aged' OR $5 OR waiting_since <= now() - $6::float8 * interval '1 second')
                       AND session_id <> ALL ($7)
                     ORDER BY next_attempt_at, session_id
-                    LIMIT $1 - (SELECT count(*) FROM preferred)
-                    FOR UPDATE SKIP LOCKED)
+                    LIMIT $1
+                    FOR UPDATE SKIP LOCKED),
+               ours AS (
+                   SELECT session_id FROM (
+                       SELECT *, true AS comes_first FROM preferred UNION ALL SELECT *, false FROM due) AS found
+                    ORDER BY comes_first DESC, next_attempt_at, session_id
+                    LIMIT $1)
                UPDATE geft_sweeper.cancellations claimed
                   SET state = 'in_flight', attempts = attempts + 1, claim = $2, claimed_by = $3,
                       claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $4::float8 * interval '1 second'
-                 FROM (SELECT session_id FROM preferred UNION SELECT session_id FROM due) ours
-                WHERE claimed.session_id = ours.session_id
+                 FROM ours WHERE claimed.session_id = ours.session_id
                RETURNING claimed.session_id, source_key, reason, attempts, counted_attempts,
                          uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!", next_attempt_at AS "due!",
                          coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",

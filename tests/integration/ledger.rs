@@ -1,6 +1,7 @@
 //! The promises of the ledger, each against a real PostgreSQL: who holds a session, what a result changes, and that the
 //! audit trail only grows.
 
+mod backlog;
 mod late;
 
 use std::collections::HashSet;
