@@ -33,14 +33,16 @@ GRANT CONNECT ON DATABASE :"DBNAME" TO :"owner", :"runtime", :"audit";
 -- What `auto_migrate` needed.
 REVOKE CREATE ON DATABASE :"DBNAME" FROM :"runtime";
 
--- The schema and all that is in it belong to the owner, whoever made them.
+-- The schema and all that is in it belong to the owner, whoever made them. What does already is not touched: that would
+-- lock it against a running daemon.
 CREATE SCHEMA IF NOT EXISTS geft_sweeper;
 ALTER SCHEMA geft_sweeper OWNER TO :"owner";
 SELECT format('ALTER TABLE %s OWNER TO %I', oid::regclass, :'owner')
   FROM pg_class WHERE relnamespace = 'geft_sweeper'::regnamespace AND relkind IN ('r', 'v')
+   AND pg_get_userbyid(relowner) <> :'owner'
 \gexec
 SELECT format('ALTER FUNCTION %s OWNER TO %I', oid::regprocedure, :'owner')
-  FROM pg_proc WHERE pronamespace = 'geft_sweeper'::regnamespace
+  FROM pg_proc WHERE pronamespace = 'geft_sweeper'::regnamespace AND pg_get_userbyid(proowner) <> :'owner'
 \gexec
 
 -- From nothing upwards, so that what an earlier version needed is not left behind.

@@ -52,31 +52,31 @@ pub struct ActingBrake {
 }
 
 impl Ledger {
-    /// Notes that a brake acts; a sentence longer than 1,000 characters is cut. True where it did not before, so that it is said once.
-    pub async fn apply_brake(&self, brake: Brake, sentence: &str) -> Result<bool, Error> {
-        let statement = sqlx::query_scalar!(
-            r#"/* geft-sweeper ledger.apply_brake */
-               WITH before AS (SELECT FROM geft_sweeper.brakes WHERE name = $1 AND instance = $2)
-               INSERT INTO geft_sweeper.brakes AS known (name, instance, sentence) VALUES ($1, $2, left($3, 1000))
-               ON CONFLICT (name, instance) DO UPDATE SET sentence = excluded.sentence
-               RETURNING NOT EXISTS (SELECT FROM before) AS "new!""#,
+    /// Notes that a brake acts; a sentence longer than 1,000 characters is cut.
+    pub async fn apply_brake(&self, brake: Brake, sentence: &str) -> Result<(), Error> {
+        let statement = sqlx::query!(
+            "/* geft-sweeper ledger.apply_brake */
+             INSERT INTO geft_sweeper.brakes (name, instance, sentence) VALUES ($1, $2, left($3, 1000))
+             ON CONFLICT (name, instance) DO UPDATE SET sentence = excluded.sentence",
             brake.as_str(),
             self.acting_on(brake),
             sentence,
         )
-        .fetch_one(self.database.pool());
-        self.run("noting a brake", statement).await
+        .execute(self.database.pool());
+        self.run("noting a brake", statement).await?;
+        Ok(())
     }
 
-    /// Notes that a brake acts no more. True where it did.
-    pub async fn lift_brake(&self, brake: Brake) -> Result<bool, Error> {
+    /// Notes that a brake acts no more.
+    pub async fn lift_brake(&self, brake: Brake) -> Result<(), Error> {
         let statement = sqlx::query!(
             "/* geft-sweeper ledger.lift_brake */ DELETE FROM geft_sweeper.brakes WHERE name = $1 AND instance = $2",
             brake.as_str(),
             self.acting_on(brake),
         )
         .execute(self.database.pool());
-        Ok(self.run("lifting a brake", statement).await?.rows_affected() > 0)
+        self.run("lifting a brake", statement).await?;
+        Ok(())
     }
 
     /// The brakes that act: on all processes, or on one that is alive.
