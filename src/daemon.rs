@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Health, Part};
-use crate::ledger::{Ledger, Schema, Trigger};
+use crate::ledger::{self, Ledger, Schema, Trigger};
 use crate::schedule::Schedule;
 use crate::sweep::{Error, Sweeper};
 
@@ -63,8 +63,16 @@ impl Daemon {
             }
         }
         alive.abort();
-        let goodbye = tokio::time::timeout(GOODBYE, self.ledger.say_goodbye()).await;
+        let goodbye = tokio::time::timeout(GOODBYE, self.say_goodbye()).await;
         if tidy && matches!(goodbye, Ok(Ok(()))) { Ok(()) } else { Err(Untidy) }
+    }
+
+    /// A connection that broke while nobody used it shows only now; the second try has a new one.
+    async fn say_goodbye(&self) -> Result<(), ledger::Error> {
+        match self.ledger.say_goodbye().await {
+            Ok(()) => Ok(()),
+            Err(_) => self.ledger.say_goodbye().await,
+        }
     }
 
     /// Waits until the database answers and the schema fits; false where the process is to stop first.

@@ -105,6 +105,21 @@ async fn stopped_without_its_database_it_says_every_result_in_full() {
 }
 
 #[tokio::test]
+async fn connections_that_broke_while_nobody_used_them_do_not_spoil_its_end() {
+    let shop = Shop::new().await;
+    let program = shop.program().with("schedule.sweep", YEARLY);
+    let daemon = program.start(["run"]);
+    let alive = "SELECT count(*) FROM geft_sweeper.processes";
+    eventually(LIMIT, async || shop.value::<i64>(alive).await == 1).await;
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name LIKE 'geft-sweeper %'";
+    assert!(shop.value::<i64>(cut).await > 0);
+    daemon.signal(Signal::SIGTERM);
+    daemon.finished().await.expect_code(0);
+    assert_eq!(shop.value::<i64>(alive).await, 0);
+}
+
+#[tokio::test]
 async fn waiting_for_its_database_it_can_be_stopped() {
     let mut server = PrivatePostgres::start(Options::not_durable()).await.unwrap();
     let shop = Shop::on(&server.url("postgres")).await;
