@@ -1,5 +1,6 @@
 //! A TCP proxy whose connections can be delayed, stalled, swallowed, half-closed and cut.
 //!
+//! Our own, for the crates that there are drive a server which would have to be installed first, and none half-closes.
 //! It knows nothing of what it carries. Connections belong to a cohort, so that those of one moment can be treated
 //! otherwise than those that are made later.
 
