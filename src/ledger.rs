@@ -30,7 +30,7 @@ pub use discover::{DUE_OR_NOT_TAKEN_ON, NOT_TAKEN_ON, Progress};
 pub use holds::Hold;
 pub use intakes::{Intake, Standing};
 pub use processes::{Instance, Process};
-pub use questions::{Left, Question};
+pub use questions::{Ended, Left, Question};
 pub use record::{AttemptResult, Recorded};
 pub use release::Settled;
 pub use requeue::{Requeued, Selection as RequeueSelection};

@@ -37,6 +37,15 @@ struct Reserved {
     due: DateTime<Utc>,
 }
 
+/// A session that turned out to have ended when it was asked for.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The question.
+    pub question: Question,
+    /// What the provider said.
+    pub said: Said,
+}
+
 /// A session that was asked for and is neither ended nor claimed.
 #[derive(Clone, Debug)]
 pub struct Left {
@@ -96,26 +105,48 @@ impl Ledger {
         Ok(rows.into_iter().map(question).collect())
     }
 
-    /// Ends sessions that had ended before anybody canceled them. Returns those that were still ours.
-    pub async fn end_asked(
-        &self,
-        sweep: Option<Uuid>,
-        ended: &[(Question, Said)],
-    ) -> Result<HashSet<SessionId>, Error> {
-        let (ids, marks) = keys(ended.iter().map(|(question, _)| question));
+    /// Ends sessions that had ended before anybody canceled them. Returns those that were still ours; to ask again after
+    /// a failure is safe, for what was written is recognised.
+    pub async fn end_asked(&self, sweep: Option<Uuid>, ended: &[Ended]) -> Result<HashSet<Uuid>, Error> {
+        let mut ours: HashSet<Uuid> = self.end_those_asked(sweep, ended).await?.into_iter().collect();
+        if ours.len() < ended.len() {
+            ours.extend(self.asked_ended_before(ended).await?);
+        }
+        Ok(ours)
+    }
+
+    /// Which of these sessions an earlier call ended although its answer was lost: nobody else could before `until`, and
+    /// we never do after it.
+    async fn asked_ended_before(&self, ended: &[Ended]) -> Result<Vec<Uuid>, Error> {
+        let (ids, marks) = keys(ended.iter().map(|ended| &ended.question));
+        let statement = sqlx::query_scalar!(
+            "/* geft-sweeper ledger.asked_ended_before */
+             SELECT c.session_id FROM UNNEST($1::uuid[], $2::timestamptz[]) AS ours(session_id, until)
+               JOIN geft_sweeper.cancellations c USING (session_id)
+              WHERE c.state = 'already_terminal' AND c.finished_at < ours.until",
+            &ids,
+            &marks,
+        )
+        .fetch_all(self.database.pool());
+        self.run("looking for sessions that were asked for and ended before", statement).await
+    }
+
+    async fn end_those_asked(&self, sweep: Option<Uuid>, ended: &[Ended]) -> Result<Vec<Uuid>, Error> {
+        let (ids, marks) = keys(ended.iter().map(|ended| &ended.question));
         let texts = |text: fn(&Said) -> &Option<String>| -> Vec<Option<String>> {
-            ended.iter().map(|(_, said)| text(said).clone()).collect()
+            ended.iter().map(|ended| text(&ended.said).clone()).collect()
         };
         let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.end_asked */
                WITH ended AS (
                    UPDATE geft_sweeper.cancellations c
-                      SET state = 'already_terminal', next_attempt_at = NULL, finished_at = clock_timestamp(),
+                      SET state = 'already_terminal', next_attempt_at = NULL, finished_at = now(),
                           session_status = ours.session_status, status_details = ours.status_details,
                           amount = coalesce(ours.amount::numeric, c.amount)
                      FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[])
                           AS ours(session_id, until, session_status, status_details, amount)
                     WHERE c.session_id = ours.session_id AND c.next_attempt_at = ours.until AND c.state = 'pending'
+                      AND now() < ours.until
                    RETURNING c.session_id, c.session_status),
                tallied AS (
                    UPDATE geft_sweeper.sweeps
@@ -132,8 +163,7 @@ impl Ledger {
             sweep,
         )
         .fetch_all(self.database.pool());
-        let ended = self.run("ending sessions that had ended before", statement).await?;
-        Ok(ended.into_iter().map(SessionId::from).collect())
+        self.run("ending sessions that had ended before", statement).await
     }
 
     /// Leaves sessions for later: until they are asked for again, but no longer than `grace` from when they were first

@@ -1,8 +1,9 @@
 //! `in_progress = "wait"`: an aged session is asked for its status before it is claimed, and left alone while the customer
 //! is at it.
 //!
-//! Each question is a task of its own; the answers are gathered, and written by the loop in batches. A process that dies
-//! in between loses nothing: the session is due again, and asked for again.
+//! Each question is a task of its own. An end goes to the recorder, as every other; who is left for later is gathered, and
+//! written by the loop in batches. A process that dies in between loses nothing: the session is due again, and asked for
+//! again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::attempt::STATUS_AGAIN;
 use super::{Error, Shared, telling};
 use crate::config::InProgress;
 use crate::geft::StatusAnswer;
-use crate::ledger::{self, Aged, Left, Question};
+use crate::ledger::{Aged, Ended, Left, Question};
 use crate::outcome::{Disposition, Said};
 use crate::session::State;
 use crate::throttle::{Entry, Why};
@@ -28,7 +29,6 @@ pub(super) struct Answers(Mutex<Gathered>);
 
 #[derive(Debug, Default)]
 struct Gathered {
-    ended: Vec<(Question, Said)>,
     left: Vec<Left>,
     /// Those that may be claimed.
     cleared: Vec<Question>,
@@ -83,7 +83,7 @@ impl Shared {
         if !is_believed {
             return self.answers.leave(Left { question, in_progress: false, again: None });
         }
-        self.take_in(question, answer);
+        self.take_in(question, answer).await;
     }
 
     /// How long a session is waited for; nobody is where that is not wanted.
@@ -94,10 +94,10 @@ impl Shared {
         }
     }
 
-    fn take_in(&self, question: Question, answer: StatusAnswer) {
+    async fn take_in(&self, question: Question, answer: StatusAnswer) {
         let session_id = question.session_id;
         match answer {
-            StatusAnswer::Final(said) => self.answers.gathered_locked().ended.push((question, said)),
+            StatusAnswer::Final(said) => self.end_asked(Ended { question, said }).await,
             StatusAnswer::Open(said) if is_in_progress(&said) => {
                 telling::waiting(session_id);
                 self.answers.leave(Left { question, in_progress: true, again: Some(self.grace()) });
@@ -131,50 +131,24 @@ impl Shared {
         gathered.left.extend(given_back.map(|question| Left { question, in_progress: false, again: None }));
     }
 
-    /// Writes the answers that have come in.
-    pub(super) async fn write_answers(&self, sweep: Option<Uuid>) -> Result<(), Error> {
-        let (ended, left) = {
-            let mut gathered = self.answers.gathered_locked();
-            (std::mem::take(&mut gathered.ended), std::mem::take(&mut gathered.left))
-        };
-        if !left.is_empty() {
-            self.ledger.leave_asked(sweep, &left, self.grace()).await?;
-        }
-        if ended.is_empty() {
+    /// Writes who is left for later. What is not written waits in memory for the next time.
+    pub(super) async fn write_left(&self, sweep: Option<Uuid>) -> Result<(), Error> {
+        let left = std::mem::take(&mut self.answers.gathered_locked().left);
+        if left.is_empty() {
             return Ok(());
         }
-        match self.end_asked(sweep, &ended).await {
-            // One answer that the database refuses must not hold up the others.
-            Err(error) if error.is_about_data() => {
-                for (question, said) in ended {
-                    self.end_one(sweep, question, said).await?;
-                }
-                Ok(())
-            }
-            done => Ok(done?),
+        let written = self.ledger.leave_asked(sweep, &left, self.grace()).await;
+        if written.is_err() {
+            self.answers.gathered_locked().left.extend(left);
         }
+        Ok(written?)
     }
 
-    async fn end_one(&self, sweep: Option<Uuid>, question: Question, said: Said) -> Result<(), Error> {
-        let mut one = [(question, said)];
-        match self.end_asked(sweep, &one).await {
-            Err(error) if error.is_about_data() => {
-                let [(question, said)] = &mut one;
-                telling::refused_end(question.session_id, State::AlreadyTerminal, said, &error);
-                *said = std::mem::take(said).without_outside_texts();
-                Ok(self.end_asked(sweep, &one).await?)
-            }
-            done => Ok(done?),
-        }
-    }
-
-    async fn end_asked(&self, sweep: Option<Uuid>, ended: &[(Question, Said)]) -> Result<(), ledger::Error> {
-        let written = self.ledger.end_asked(sweep, ended).await?;
-        for (question, said) in ended.iter().filter(|(question, _)| written.contains(&question.session_id)) {
+    async fn end_asked(&self, ended: Ended) {
+        if self.recorder.end_asked(ended.clone()).await {
             self.progress.count_attempt(Disposition::Done(State::AlreadyTerminal));
-            telling::paid(question.session_id, said);
+            telling::paid(ended.question.session_id, &ended.said);
         }
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //! It never loses a result: while the database does not take it, it tries again, and nothing new is claimed. Only a
 //! process that has to end gives up, and then says every result in full.
 
+mod ending;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::ending::Ending;
 use self::writer::Writer;
 use super::{Progress, telling};
-use crate::ledger::{AttemptResult, Ledger, Settled};
+use crate::ledger::{AttemptResult, Ended, Ledger, Settled};
 use crate::session::Claim;
 
 /// Entries in one transaction, and on the way to it, at the most.
@@ -27,6 +29,7 @@ type Told = oneshot::Sender<bool>;
 enum Entry {
     Record(Box<AttemptResult>, Told),
     Settle(Box<Settled>, Told),
+    EndAsked(Box<Ended>, Told),
     Release(Box<Released>),
 }
 
@@ -79,6 +82,11 @@ impl Recorder {
         self.hand_in(|told| Entry::Settle(Box::new(settled), told)).await
     }
 
+    /// Ends a session that turned out to have ended when it was asked for. True when it stands in the ledger.
+    pub(super) async fn end_asked(&self, ended: Ended) -> bool {
+        self.hand_in(|told| Entry::EndAsked(Box::new(ended), told)).await
+    }
+
     /// Gives a claim back.
     pub(super) async fn release(&self, claim: Claim, pause: Option<Duration>) {
         self.hand_in(|told| Entry::Release(Box::new(Released { claim, pause, told }))).await;
@@ -107,8 +115,11 @@ impl Recorder {
 
     /// Without the task that writes nothing may be sent any more: the process ends, and its leases take care.
     fn without_writer(&self, entry: &Entry) {
-        if let Entry::Record(result, _) = entry {
-            telling::unwritten(result);
+        match entry {
+            Entry::Record(result, _) => telling::unwritten(result),
+            Entry::Settle(settled, _) => settled.tell_unwritten(),
+            Entry::EndAsked(ended, _) => ended.tell_unwritten(),
+            Entry::Release(_) => {}
         }
         self.state.unwritten.fetch_add(1, Ordering::Relaxed);
         self.stop.cancel();

@@ -175,11 +175,6 @@ pub(super) fn not_taken_over(error: &Error) {
 }
 
 /// A session that ended without a request, and what its status said was refused by the database.
-pub(super) fn refused_settled(Settled { claim, state, said }: &Settled, refusal: &Error) {
-    refused_end(claim.session_id, *state, said, refusal);
-}
-
-/// Likewise, where the session was not even claimed.
 pub(super) fn refused_end(session_id: SessionId, state: State, said: &Said, refusal: &Error) {
     tracing::error!(
         event = "session.texts_dropped",
@@ -194,25 +189,25 @@ pub(super) fn refused_end(session_id: SessionId, state: State, said: &Said, refu
 }
 
 /// The end of a session that could not be written before the process's: in full, because no row holds it.
-pub(super) fn unsettled(Settled { claim, state, said }: &Settled) {
+pub(super) fn unsettled(session_id: SessionId, state: State, said: &Said) {
     tracing::error!(
         event = "session.unwritten",
-        session_id = %claim.session_id,
+        %session_id,
         state = state.as_str(),
         session_status = said.session_status,
         status_details = said.status_details,
         amount = said.amount,
-        "the end of a session could not be written; it is taken over when its lease ends"
+        "the end of a session could not be written; it is taken up again later"
     );
 }
 
 /// A session that cannot be ended even so.
-pub(super) fn not_settled(Settled { claim, .. }: &Settled, error: &Error) {
+pub(super) fn not_settled(session_id: SessionId, error: &Error) {
     tracing::error!(
         event = "session.not_settled",
-        session_id = %claim.session_id,
+        %session_id,
         %error,
-        "a session could not be ended; its lease takes care of it"
+        "a session could not be ended; it is taken up again later"
     );
 }
 

@@ -56,10 +56,10 @@ impl Shared {
             self.note_end_of_task(done);
         }
         self.give_back_cleared();
-        let answers = self.write_answers(self.current_sweep_locked()).await;
+        let left = self.write_left(self.current_sweep_locked()).await;
         self.have_last_word().await;
         match self.recorder.take_unwritten() {
-            0 => end.and_then(|end| answers.map(|()| end)),
+            0 => end.and_then(|end| left.map(|()| end)),
             unwritten => Err(Error::Unwritten(unwritten)),
         }
     }
@@ -126,7 +126,7 @@ impl Shared {
         self.take_over(sweep).await?;
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let cleared = self.take_cleared(room);
-        self.write_answers(sweep).await?;
+        self.write_left(sweep).await?;
         let claims = if cleared.is_empty() {
             self.ledger.claim_preferring(&self.gate.preferred(), room, self.lease, self.claimable()).await?
         } else {

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::{Progress, telling};
+use super::ending::Ending;
 use super::{BATCH, Entry, Released, State, Told};
-use crate::ledger::{AttemptResult, Error, Ledger, Recorded, Settled};
+use crate::ledger::{AttemptResult, Error, Ledger, Recorded};
 use crate::session::Claim;
 
 /// How long entries are gathered.
@@ -24,7 +25,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long a process that is to end goes on trying to write a batch.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
-type End = Pin<Box<dyn Future<Output = ()> + Send>>;
+type LastMoment = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) struct Writer {
     ledger: Ledger,
@@ -33,7 +34,7 @@ pub(super) struct Writer {
     state: Arc<State>,
     stop: CancellationToken,
     /// Comes when the batch at hand must be given up; none when it came.
-    end: Option<End>,
+    end: Option<LastMoment>,
 }
 
 impl Writer {
@@ -69,7 +70,8 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: Vec<Entry>) {
-        let (mut results, mut again, mut settled, mut released) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut results, mut again, mut released) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut settled, mut asked) = (Vec::new(), Vec::new());
         let mut sessions = HashSet::new();
         for entry in batch {
             match entry {
@@ -79,6 +81,7 @@ impl Writer {
                 }
                 Entry::Record(result, told) => again.push((*result, told)),
                 Entry::Settle(one, told) => settled.push((*one, told)),
+                Entry::EndAsked(one, told) => asked.push((*one, told)),
                 Entry::Release(one) => released.push(*one),
             }
         }
@@ -86,7 +89,8 @@ impl Writer {
         for result in again {
             self.write_results(vec![result]).await;
         }
-        self.write_settled(settled).await;
+        self.write_endings(settled).await;
+        self.write_endings(asked).await;
         self.write_released(released).await;
     }
 
@@ -125,39 +129,39 @@ impl Writer {
         self.state.unwritten.fetch_add(u64::try_from(results.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn give_up_settled(&self, settled: &[Settled]) {
-        settled.iter().for_each(telling::unsettled);
-        self.state.unwritten.fetch_add(u64::try_from(settled.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    fn give_up_endings(&self, endings: &[impl Ending]) {
+        endings.iter().for_each(Ending::tell_unwritten);
+        self.state.unwritten.fetch_add(u64::try_from(endings.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    async fn write_settled(&mut self, settled: Vec<(Settled, Told)>) {
-        let mut batches = vec![settled];
+    async fn write_endings<End: Ending>(&mut self, endings: Vec<(End, Told)>) {
+        let mut batches = vec![endings];
         while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
-            let mut values: Vec<Settled> = batch.iter().map(|(one, _)| one.clone()).collect();
-            values.sort_unstable_by_key(|one| one.claim.session_id);
+            let mut values: Vec<End> = batch.iter().map(|(one, _)| one.clone()).collect();
+            values.sort_unstable_by_key(Ending::session_id);
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
-            match self.until_taken(|| ledger.settle(sweep, &values)).await {
-                Some(Ok(ended)) => tell_settled(batch, &ended),
+            match self.until_taken(|| End::write(&ledger, sweep, &values)).await {
+                Some(Ok(ended)) => tell_ended(batch, &ended),
                 Some(Err(_)) if batch.len() > 1 => {
                     batches.push(batch.split_off(batch.len() / 2));
                     batches.push(batch);
                 }
-                Some(Err(error)) => self.settle_without_texts(batch, &error).await,
-                None => self.give_up_settled(&values),
+                Some(Err(error)) => self.end_without_texts(batch, &error).await,
+                None => self.give_up_endings(&values),
             }
         }
     }
 
     /// One session that the database refuses to end so: without the texts from outside, or it would be asked for ever.
-    async fn settle_without_texts(&mut self, batch: Vec<(Settled, Told)>, refusal: &Error) {
+    async fn end_without_texts<End: Ending>(&mut self, batch: Vec<(End, Told)>, refusal: &Error) {
         for (one, told) in batch {
-            telling::refused_settled(&one, refusal);
-            let plain = [Settled { said: one.said.clone().without_outside_texts(), ..one.clone() }];
+            telling::refused_end(one.session_id(), one.state(), one.said(), refusal);
+            let plain = [one.without_outside_texts()];
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
-            match self.until_taken(|| ledger.settle(sweep, &plain)).await {
-                Some(Ok(ended)) => tell_settled(vec![(one, told)], &ended),
-                Some(Err(error)) => telling::not_settled(&one, &error),
-                None => self.give_up_settled(&[one]),
+            match self.until_taken(|| End::write(&ledger, sweep, &plain)).await {
+                Some(Ok(ended)) => tell_ended(vec![(one, told)], &ended),
+                Some(Err(error)) => telling::not_settled(one.session_id(), &error),
+                None => self.give_up_endings(&[one]),
             }
         }
     }
@@ -249,8 +253,8 @@ fn tell_recorded(batch: Vec<(AttemptResult, Told)>, recorded: &Recorded) {
     }
 }
 
-fn tell_settled(batch: Vec<(Settled, Told)>, ended: &HashSet<Uuid>) {
+fn tell_ended(batch: Vec<(impl Ending, Told)>, ended: &HashSet<Uuid>) {
     for (one, told) in batch {
-        told.send(ended.contains(&one.claim.session_id.uuid())).ok();
+        told.send(ended.contains(&one.session_id().uuid())).ok();
     }
 }

@@ -123,6 +123,45 @@ async fn an_answer_that_the_ledger_cannot_store_holds_up_nothing_and_ends_its_se
 }
 
 #[tokio::test]
+async fn an_end_that_the_database_does_not_take_at_once_is_written_again_and_said_once() {
+    let scene = waiting(Faults::default()).await;
+    // A sequence is not set back with the statement that fails.
+    let refuse_once = "CREATE SEQUENCE tries;
+        CREATE FUNCTION refuse_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tries') = 1 THEN RAISE EXCEPTION 'not now' USING ERRCODE = '55000'; END IF;
+            RETURN NEW; END $$;
+        CREATE TRIGGER refuse_once BEFORE UPDATE ON geft_sweeper.cancellations FOR EACH ROW
+            WHEN (NEW.state = 'already_terminal') EXECUTE FUNCTION refuse_once()";
+    sqlx::raw_sql(refuse_once).execute(scene.database.pool()).await.unwrap();
+    aged_in(&scene, "Completed").await;
+    let swept = scene.sweep().await;
+    assert_eq!(swept.json()["paid_after_abandonment"], 1, "{}", swept.stderr);
+    assert!(swept.stderr.contains("ledger.not_writing"), "{}", swept.stderr);
+    assert_eq!(swept.stderr.matches("session.paid_after_abandonment").count(), 1, "{}", swept.stderr);
+    assert_eq!(asked(&scene), (1, 0));
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_before_the_process_ends_is_said_in_full() {
+    let scene = waiting(Faults::default()).await;
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '55000'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON geft_sweeper.cancellations FOR EACH ROW
+            WHEN (NEW.state = 'already_terminal') EXECUTE FUNCTION refuse()";
+    sqlx::raw_sql(refuse).execute(scene.database.pool()).await.unwrap();
+    let id = aged_in(&scene, "Completed").await;
+    let sweep = scene.program.start(["sweep"]);
+    sweep.logged("ledger.not_writing").await;
+    sweep.signal(Signal::SIGTERM);
+    let ended = sweep.finished().await;
+    assert_ne!(ended.code(), Some(0), "{}", ended.stderr);
+    let unwritten = ended.stderr.lines().find(|line| line.contains("session.unwritten")).unwrap_or_default();
+    assert!(unwritten.contains(&id.to_string()) && unwritten.contains("Completed"), "{}", ended.stderr);
+    scene.close().await;
+}
+
+#[tokio::test]
 async fn a_backlog_of_questions_is_asked_in_parallel_but_never_beyond_the_limit() {
     let latency = EndpointFaults { latency_ms: 50, ..EndpointFaults::default() };
     let faults = Faults { status: latency.clone(), cancel: latency, ..Faults::default() };
