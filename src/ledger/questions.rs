@@ -53,7 +53,7 @@ pub struct Left {
     pub question: Question,
     /// The customer is at it.
     pub in_progress: bool,
-    /// When it is asked for again at the latest; none: nobody was asked, and it is as it was.
+    /// When it is asked for again at the latest; none: nothing was asked, and it is as it was.
     pub again: Option<Duration>,
 }
 
@@ -166,8 +166,8 @@ impl Ledger {
         self.run("ending sessions that had ended before", statement).await
     }
 
-    /// Leaves sessions for later: until they are asked for again, but no longer than `grace` from when they were first
-    /// left.
+    /// Leaves sessions for later: until they are asked for again, but where the customer is at it no longer than `grace`
+    /// from when that was first found. Who was never found so is asked for again, however often that takes.
     pub async fn leave_asked(&self, sweep: Option<Uuid>, left: &[Left], grace: Duration) -> Result<(), Error> {
         let (ids, marks) = keys(left.iter().map(|left| &left.question));
         let due: Vec<DateTime<Utc>> = left.iter().map(|left| left.question.due).collect();
@@ -176,7 +176,7 @@ impl Ledger {
         let statement = sqlx::query!(
             "/* geft-sweeper ledger.leave_asked */
              WITH ours AS (
-                 SELECT o.*, coalesce(c.waiting_since, CASE WHEN again IS NOT NULL THEN clock_timestamp() END) AS since
+                 SELECT o.*, coalesce(c.waiting_since, CASE WHEN o.in_progress THEN clock_timestamp() END) AS since
                    FROM UNNEST($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bool[], $5::float8[])
                         AS o(session_id, until, due, in_progress, again)
                    JOIN geft_sweeper.cancellations c USING (session_id)),
