@@ -84,7 +84,7 @@ mod tests {
             super::Client::new(&api, Pace::unlimited(), super::promises::clocks(), CancellationToken::new()).unwrap();
         let session = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
         is_send(client.cancel(session, Instant::now(), false, || true));
-        is_send(client.status(session, Instant::now()));
+        is_send(client.status(session, Instant::now(), || true));
         is_send(client.authorize());
     }
 }

@@ -83,7 +83,9 @@ impl Client {
         let fresh_token = self.tokens.answered(&turn.token, reading.code);
         drop(turn);
         let status = if reading.ask || (ask_before_failing && reading.outcome.counts()) {
-            Some(self.status(session, deadline).await)
+            // What became of the request has to be asked, whatever has happened meanwhile.
+            let status = self.status(session, deadline, || true).await;
+            Some(status.unwrap_or_else(|why| self.no_token(&why)))
         } else {
             None
         };
@@ -104,15 +106,23 @@ impl Client {
     }
 
     /// Asks the status endpoint alone, done before `deadline`.
-    pub async fn status(&self, session: SessionId, deadline: Instant) -> StatusAnswer {
-        let mut answer = self.ask_status(session, None, deadline).await;
+    ///
+    /// `may_send` is asked after each wait. Fails only with `HeldBack`: then it was not asked to the end.
+    pub async fn status(
+        &self,
+        session: SessionId,
+        deadline: Instant,
+        may_send: impl Fn() -> bool,
+    ) -> Result<StatusAnswer, NotBegun> {
+        let mut answer = self.ask_status(session, None, deadline, &may_send).await?;
         if matches!(&answer, Ok(answer) if answer.code == 401) {
-            match self.tokens.for_status(deadline, async || self.grant(deadline, || true).await).await {
-                Ok(token) => answer = self.ask_status(session, Some(&token), deadline).await,
-                Err(why) => return self.no_token(&why),
+            match self.tokens.for_status(deadline, async || self.grant(deadline, &may_send).await).await {
+                Ok(token) => answer = self.ask_status(session, Some(&token), deadline, &may_send).await?,
+                Err(NotBegun::HeldBack) => return Err(NotBegun::HeldBack),
+                Err(why) => return Ok(self.no_token(&why)),
             }
         }
-        self.told(session, answer)
+        Ok(self.told(session, answer))
     }
 
     /// What the answer to a status request says, fit to be stored and shown.
@@ -162,17 +172,22 @@ impl Client {
         session: SessionId,
         token: Option<&Arc<Token>>,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
+        may_send: impl Fn() -> bool,
+    ) -> Result<Result<Answer, Failure>, NotBegun> {
+        match self.turn(deadline, may_send).await {
+            Err(NotBegun::TooLate) => return Ok(Err(Failure::NoTurn)),
+            turn => turn?,
+        }
         let endpoint = Endpoint::Status(session);
         let mut request = self.exchange.get(endpoint);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.authorization());
         }
-        let answer = self.exchange.ask(endpoint, request, deadline).await;
+        let answer = self.exchange.send(endpoint, request, deadline).await;
         if let (Some(token), Ok(Answer { code: 401, .. })) = (token, &answer) {
             self.tokens.discard(token);
         }
-        answer
+        Ok(answer)
     }
 
     fn no_token(&self, why: &NotBegun) -> StatusAnswer {

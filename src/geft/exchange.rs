@@ -159,19 +159,6 @@ impl Exchange {
         timeout_at(until.into(), self.pace.permit()).await.is_ok() && Instant::now() < until
     }
 
-    /// Waits for its turn, then sends. All is over before `deadline`.
-    pub(super) async fn ask(
-        &self,
-        endpoint: Endpoint,
-        request: RequestBuilder,
-        deadline: Instant,
-    ) -> Result<Answer, Failure> {
-        if !self.turn(deadline).await {
-            return Err(Failure::NoTurn);
-        }
-        self.send(endpoint, request, deadline).await
-    }
-
     /// Sends at once. All is over after `[api] timeout`, and before `deadline`.
     pub(super) async fn send(
         &self,

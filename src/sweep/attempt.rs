@@ -114,7 +114,11 @@ impl Shared {
             drop(pass);
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
-        let answer = self.client.status(claim.session_id, claim.deadline).await;
+        let may_send = || self.may_ask(&pass);
+        let Ok(answer) = self.client.status(claim.session_id, claim.deadline, may_send).await else {
+            drop(pass);
+            return self.recorder.release(claim, None).await;
+        };
         let is_believed = self.observe_status(&pass, claim.session_id, &answer);
         drop(pass);
         if !is_believed {
@@ -126,21 +130,27 @@ impl Shared {
             StatusAnswer::NotFound => self.settle(claim, otherwise, Said::default()).await,
             StatusAnswer::NoAnswer { error, retry_after } => {
                 telling::status_unanswered(claim.session_id, &error);
-                if let Some(asked) = retry_after {
-                    self.tell(self.gate.hold(Why::RetryAfter, Some(asked)), None);
-                }
                 self.recorder.release(claim, Some(retry_after.unwrap_or_default().max(STATUS_AGAIN))).await;
             }
         }
     }
 
-    /// Takes in what the answer to a question tells of the provider as a whole. False where it tells nothing of the session:
+    /// Whether a question may be sent by now: looked at again after each wait.
+    pub(super) fn may_ask(&self, pass: &Pass<'_>) -> bool {
+        pass.is_good() && !self.environment.is_refused() && !self.stop.is_cancelled()
+    }
+
+    /// Takes in what the answer to a question tells of the provider as a whole. Call it before the pass is given back: a
+    /// wish to be left alone holds before the next request begins. False where the answer tells nothing of the session:
     /// at a wrong address nobody is known.
     pub(super) fn observe_status(&self, pass: &Pass<'_>, session: SessionId, answer: &StatusAnswer) -> bool {
         let known = match answer {
             StatusAnswer::Final(_) | StatusAnswer::Open(_) => Some(true),
             StatusAnswer::NotFound => Some(false),
-            StatusAnswer::NoAnswer { retry_after: Some(_), .. } => return true,
+            StatusAnswer::NoAnswer { retry_after: Some(asked), .. } => {
+                self.tell(self.gate.hold(Why::RetryAfter, Some(*asked)), None);
+                return true;
+            }
             StatusAnswer::NoAnswer { .. } => None,
         };
         self.tell(self.gate.observe_status(pass, session, known), None);

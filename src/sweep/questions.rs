@@ -18,7 +18,7 @@ use crate::geft::StatusAnswer;
 use crate::ledger::{Aged, Ended, Left, Question};
 use crate::outcome::{Disposition, Said};
 use crate::session::State;
-use crate::throttle::{Entry, Why};
+use crate::throttle::Entry;
 
 /// The status of a session that the customer is at, letter case aside.
 const IN_PROGRESS: &str = "InProgress";
@@ -77,7 +77,11 @@ impl Shared {
             drop(pass);
             return self.answers.leave(Left { question, in_progress: false, again: None });
         }
-        let answer = self.client.status(question.session_id, question.deadline).await;
+        let may_send = || self.may_ask(&pass);
+        let Ok(answer) = self.client.status(question.session_id, question.deadline, may_send).await else {
+            drop(pass);
+            return self.answers.leave(Left { question, in_progress: false, again: None });
+        };
         let is_believed = self.observe_status(&pass, question.session_id, &answer);
         drop(pass);
         if !is_believed {
@@ -105,9 +109,6 @@ impl Shared {
             StatusAnswer::Open(_) | StatusAnswer::NotFound => self.answers.gathered_locked().cleared.push(question),
             StatusAnswer::NoAnswer { error, retry_after } => {
                 telling::status_unanswered(session_id, &error);
-                if let Some(asked) = retry_after {
-                    self.tell(self.gate.hold(Why::RetryAfter, Some(asked)), None);
-                }
                 let again = Some(retry_after.unwrap_or_default().max(STATUS_AGAIN));
                 self.answers.leave(Left { question, in_progress: false, again });
             }

@@ -45,11 +45,12 @@ async fn nothing_is_sent_that_may_not_be_by_now() {
     // Nobody listens there: had anything been sent, authorize would be unavailable.
     let deadline = Instant::now() + Duration::from_mins(1);
     assert_eq!(client().cancel(session(), deadline, false, || false).await.unwrap_err(), NotBegun::HeldBack);
+    assert_eq!(client().status(session(), deadline, || false).await.unwrap_err(), NotBegun::HeldBack);
 }
 
 #[tokio::test]
 async fn status_is_not_asked_after_the_deadline() {
-    let StatusAnswer::NoAnswer { error, .. } = client().status(session(), Instant::now()).await else {
+    let Ok(StatusAnswer::NoAnswer { error, .. }) = client().status(session(), Instant::now(), || true).await else {
         panic!("there was no time to ask");
     };
     assert_eq!(error, "had no turn to send before the deadline");

@@ -180,6 +180,25 @@ async fn a_backlog_of_questions_is_asked_in_parallel_but_never_beyond_the_limit(
 }
 
 #[tokio::test]
+async fn after_a_wish_to_be_left_alone_no_question_leaves_that_waited_for_its_turn() {
+    let faults = Faults {
+        status: EndpointFaults::first(["429".parse::<Fault>().unwrap()]),
+        retry_after: RetryAfter { seconds: 60, ..RetryAfter::default() },
+        ..Faults::default()
+    };
+    let scene = waiting(faults).await.with("api.max_requests_per_second", 5).with("api.token_use", "shared");
+    for _ in 0..20 {
+        aged_in(&scene, "Initiated").await;
+    }
+    scene.program.run(["sweep", "--json"]).await;
+    assert!((1..=3).contains(&asked(&scene).0) && asked(&scene).1 == 0, "{:?}", asked(&scene));
+    let due = "SELECT count(*) FROM geft_sweeper.cancellations WHERE state = 'pending' AND next_attempt_at <= now()";
+    let due: i64 = sqlx::query_scalar(due).fetch_one(scene.database.pool()).await.unwrap();
+    assert!(due >= 17, "who was not asked is as it was: {due}");
+    scene.close().await;
+}
+
+#[tokio::test]
 async fn an_outage_is_noticed_by_questions_and_its_end_too() {
     let silent = RetryAfter { form: RetryAfterForm::None, ..RetryAfter::default() };
     let scene =
