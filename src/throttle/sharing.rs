@@ -96,6 +96,8 @@ impl State {
                 }
             }
             before => {
+                // It is not told what found it out.
+                self.down_by_cancels |= told.why == Why::ApiDown;
                 self.unasked = self.unasked.max(told.times_found);
                 self.hold_back(HeldBack { why: told.why, until: until.max(before.map_or(now, |held| held.until)) });
             }

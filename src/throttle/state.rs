@@ -48,6 +48,10 @@ pub(super) struct State {
     pub(super) unasked: u32,
     pub(super) evidence: Evidence,
     pub(super) outage: Outage,
+    /// The same of cancel requests alone: that questions are answered says nothing of them.
+    cancels: Outage,
+    /// Cancel requests found the API down, here or in another process: no answer to a question ends that.
+    pub(super) down_by_cancels: bool,
     /// An attempt is under way that finds out whether an outage is over.
     pub(super) finding_out: bool,
     /// That such attempts are made was said in this outage.
@@ -77,6 +81,8 @@ impl State {
             unasked: 0,
             evidence: Evidence::default(),
             outage: Outage::default(),
+            cancels: Outage::default(),
+            down_by_cancels: false,
             finding_out: false,
             told_finding_out: false,
             wish: None,
@@ -150,15 +156,22 @@ impl State {
 
     /// Closes the gate where an attempt is the last that was missing to see why it should be.
     fn close_for(&mut self, session: SessionId, attempt: &Attempt, now: Instant) -> bool {
-        let down = outage::answered(attempt).is_some_and(|answered| self.outage.weigh(session, answered));
+        let down = outage::answered(attempt).is_some_and(|answered| self.weigh_attempt(session, answered));
         let (why, asked) = match self.evidence.weigh(session, attempt) {
             Some(why) => (why, None),
             None if asks_to_wait(attempt) => (Why::RetryAfter, attempt.retry_after),
             None if down => (Why::ApiDown, None),
             None => return false,
         };
+        self.down_by_cancels |= why == Why::ApiDown;
         self.close(why, asked, now);
         true
+    }
+
+    /// Takes in whether the provider dealt with a cancel request, and tells whether the API is down.
+    fn weigh_attempt(&mut self, session: SessionId, answered: bool) -> bool {
+        let by_all = self.outage.weigh(session, answered);
+        self.cancels.weigh(session, answered) || by_all
     }
 
     /// An attempt made to find out whether sending works again.
@@ -171,6 +184,7 @@ impl State {
             Why::WrongAddress => is_success(attempt) && !is_missing(attempt),
         };
         if !works {
+            self.down_by_cancels |= why == Why::ApiDown;
             return self.close(why, attempt.retry_after, now);
         }
         self.lift();
@@ -190,7 +204,7 @@ impl State {
         } else if why == Why::ApiDown
             && let Some(answered) = outage::answered(attempt)
         {
-            self.outage.weigh(session, answered);
+            self.weigh_attempt(session, answered);
             if answered {
                 // It is not away for everybody: the next try need not be far off.
                 self.unasked = 0;
@@ -202,6 +216,8 @@ impl State {
     pub(super) fn judge_status(&mut self, probe: bool, session: SessionId, known: Option<bool>, now: Instant) {
         match (self.to_find_out(), known) {
             (Some(Why::ApiDown), None) if probe => self.close(Why::ApiDown, None, now),
+            // Who is cleared by the answer sends the cancel request that finds out.
+            (Some(Why::ApiDown), Some(_)) if probe && self.down_by_cancels => {}
             (Some(Why::ApiDown), Some(_)) if probe => self.lift(),
             (Some(_), None) => {}
             (None, None) => {
@@ -267,6 +283,8 @@ impl State {
         self.unasked = 0;
         self.finding_out = false;
         self.outage.clear();
+        self.cancels.clear();
+        self.down_by_cancels = false;
     }
 
     /// The pause where nobody gave one: it grows as long as nothing changes.

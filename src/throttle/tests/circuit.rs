@@ -117,6 +117,33 @@ fn status_questions_without_an_answer_open_it_and_one_with_an_answer_closes_it()
 }
 
 #[test]
+fn an_answered_question_neither_hides_nor_ends_an_outage_of_cancels() {
+    let gate = Gate::new(16, EXPECTED);
+    let first = pass(&gate).unwrap();
+    let verdicts: Vec<_> = (0..10)
+        .map(|_| {
+            gate.observe_status(&first, session(), Some(true));
+            gate.observe(&first, session(), &failed()).closed
+        })
+        .collect();
+    assert_eq!(verdicts.last(), Some(&Some(Why::ApiDown)));
+    drop(first);
+    for pause in [2, 4] {
+        gate.end_hold_for_test();
+        let question = pass(&gate).unwrap();
+        assert_eq!(gate.observe_status(&question, session(), Some(true)), Verdict::default());
+        drop(question);
+        // The cancel request of the session that was asked for is next.
+        let cancel = pass(&gate).unwrap();
+        assert!(cancel.probe);
+        gate.observe(&cancel, session(), &failed());
+        drop(cancel);
+        assert_eq!((gate.circuit(), seconds_left(&gate)), (Circuit::Open, pause));
+    }
+    assert_eq!(probe(&gate, &canceled()).opened, Some(Why::ApiDown));
+}
+
+#[test]
 fn a_success_that_was_under_way_makes_the_next_try_come_soon() {
     let gate = Gate::new(16, EXPECTED);
     let late = pass(&gate).unwrap();

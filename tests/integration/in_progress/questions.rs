@@ -220,3 +220,32 @@ async fn an_outage_is_noticed_by_questions_and_its_end_too() {
     let count = async || sqlx::query_scalar::<_, i64>(canceled).fetch_one(pool).await.unwrap();
     eventually(Duration::from_secs(30), async || count().await == 20).await;
 }
+
+#[tokio::test]
+async fn an_outage_of_cancels_alone_costs_no_session_while_questions_are_answered() {
+    let silent = RetryAfter { form: RetryAfterForm::None, ..RetryAfter::default() };
+    let scene = waiting(Faults { cancel: always("500"), retry_after: silent, ..Faults::default() }).await;
+    for _ in 0..100 {
+        aged_in(&scene, "Initiated").await;
+    }
+    let program = scene
+        .program
+        .with("schedule.sweep", "* * * * * *")
+        .with("retry.max_attempts", 5)
+        .with("retry.initial_interval", "10ms")
+        .with("retry.max_interval", "20ms");
+    let daemon = program.start(["run"]);
+    daemon.logged("\"circuit.opened\"").await;
+    let opened = scene.sandbox.counts().arrived(Endpoint::Cancel);
+    // Attempts to find out after about 1, 2 and 4 seconds.
+    scene.sandbox.wait_for_requests(|counts| counts.finished(Endpoint::Cancel) >= opened + 4).await;
+    let pool = scene.database.pool();
+    let in_state = async |state: &str| {
+        let count = "SELECT count(*) FROM geft_sweeper.cancellations WHERE state = $1";
+        sqlx::query_scalar::<_, i64>(count).bind(state).fetch_one(pool).await.unwrap()
+    };
+    assert_eq!(in_state("failed").await, 0, "{}", daemon.stderr());
+    assert_eq!(daemon.events("circuit.closed").len(), 0, "{}", daemon.stderr());
+    scene.sandbox.set_faults(Faults::default()).unwrap();
+    eventually(Duration::from_secs(60), async || in_state("canceled").await == 100).await;
+}
