@@ -254,7 +254,8 @@ impl State {
             self.unshared.push(why);
         }
         if found == Why::RetryAfter || asked.is_some() {
-            self.wish = Some(now + asked.unwrap_or(pause).max(SHORTEST));
+            // A later, shorter wish does not take back a longer one.
+            self.wish = self.wish.max(Some(now + asked.unwrap_or(pause).max(SHORTEST)));
             self.unshared.push(Why::RetryAfter);
         }
     }

@@ -101,6 +101,16 @@ fn the_providers_wish_is_told_whatever_else_is_the_matter() {
 }
 
 #[test]
+fn a_shorter_wish_does_not_shorten_the_one_that_is_told() {
+    let gate = Gate::new(16, EXPECTED);
+    gate.hold(Why::RetryAfter, Some(Duration::from_mins(10)));
+    gate.changes();
+    gate.hold(Why::RetryAfter, Some(Duration::from_secs(5)));
+    let changes = gate.changes();
+    assert!(changes[0].hold.unwrap().0 > Duration::from_secs(590), "{changes:?}");
+}
+
+#[test]
 fn no_token_elsewhere_holds_back_only_who_was_not_served_before() {
     let fresh = Gate::new(16, EXPECTED);
     assert_eq!(fresh.learn(&[known(Why::NoToken, 30)]).closed, Some(Why::NoToken));
