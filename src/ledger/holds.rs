@@ -1,6 +1,7 @@
 //! What holds sending back, as all processes know it: written by whoever finds it out, by the database's clock.
 //!
-//! It does not know what the reasons mean. A row whose time is over holds nobody back.
+//! It does not know what the reasons mean. A row whose time is over holds nobody back. One whose time is long over is
+//! nobody's work any more, and one noted in the future comes from before the clock was set back: neither is believed.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ impl Ledger {
              ON CONFLICT (why) DO UPDATE SET
                  until = excluded.until, times_found = excluded.times_found, instance = excluded.instance,
                  noted_at = excluded.noted_at
-               WHERE known.instance = excluded.instance OR known.until < excluded.until",
+               WHERE known.instance = excluded.instance OR known.until < excluded.until
+                  OR known.noted_at > clock_timestamp() + interval '10 seconds'",
             why,
             left.as_secs_f64(),
             i32::try_from(times_found).unwrap_or(i32::MAX),
@@ -49,14 +51,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Every hold that is known to all.
+    /// Every hold that is known to all and believed.
     pub async fn holds(&self) -> Result<Vec<Hold>, Error> {
         // However far off the end is, it is looked at again and again: an hour is as good as for ever.
         let statement = sqlx::query!(
             r#"/* geft-sweeper ledger.holds */
                SELECT why, times_found, instance = $1 AS "ours!",
                       extract(epoch FROM least(until, clock_timestamp() + interval '1 hour') - clock_timestamp())::float8 AS "left!"
-                 FROM geft_sweeper.holds ORDER BY why"#,
+                 FROM geft_sweeper.holds
+                WHERE until > clock_timestamp() - interval '5 minutes'
+                  AND noted_at <= clock_timestamp() + interval '10 seconds'
+                ORDER BY why"#,
             self.instance.name(),
         )
         .fetch_all(self.database.pool());
@@ -76,7 +81,8 @@ impl Ledger {
             "/* geft-sweeper ledger.win_hold */
              UPDATE geft_sweeper.holds
                 SET until = clock_timestamp() + $3::float8 * interval '1 second', instance = $2, noted_at = clock_timestamp()
-              WHERE why = $1 AND (until <= clock_timestamp() OR instance = $2)",
+              WHERE why = $1 AND (until <= clock_timestamp() OR instance = $2
+                                  OR noted_at > clock_timestamp() + interval '10 seconds')",
             why,
             self.instance.name(),
             lease.as_secs_f64(),

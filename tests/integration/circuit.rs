@@ -145,6 +145,18 @@ async fn a_hold_of_a_process_that_is_gone_runs_out_by_itself() {
     }
 }
 
+#[tokio::test]
+async fn with_nothing_to_find_out_with_an_outage_that_is_long_over_does_not_stay() {
+    let shop = Shop::new().await;
+    hold_for(&shop, "api_down", 600).await;
+    let daemon = quick(&shop).start(["run"]);
+    daemon.logged("\"circuit.opened\"").await;
+    let over = "UPDATE geft_sweeper.holds SET until = now() - interval '10 minutes'";
+    sqlx::query(over).execute(shop.pool()).await.unwrap();
+    daemon.logged("\"circuit.closed\"").await;
+    assert_eq!(circuit(&daemon.endpoints().await).await, "closed");
+}
+
 /// What another process, which is gone, has noted.
 async fn hold_for(shop: &Shop, why: &str, seconds: i32) {
     let note = "INSERT INTO geft_sweeper.holds (why, until, times_found, instance)

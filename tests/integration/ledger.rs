@@ -2,6 +2,7 @@
 //! audit trail only grows.
 
 mod backlog;
+mod holds;
 mod late;
 
 use std::collections::HashSet;
