@@ -87,11 +87,18 @@ impl Shared {
     }
 
     /// Sees to it that the others know before nobody may be there any more to tell them.
-    pub(super) async fn have_last_word(&self) {
-        if self.gate.has_changed() {
-            // Where the database is away, the row runs out by itself.
-            tokio::time::timeout(LAST_WORD, self.share_holds()).await.ok();
-        }
+    pub(super) async fn have_last_word(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        // A task of its own: whoever stops waiting for it does not lose what it is about to tell.
+        let telling = tokio::spawn(async move {
+            // Whoever tells the others just now has written it by then.
+            drop(shared.sharing.last.lock().await);
+            if shared.gate.has_changed() {
+                // Where the database is away, the row runs out by itself.
+                shared.share_holds().await.ok();
+            }
+        });
+        tokio::time::timeout(LAST_WORD, telling).await.ok();
     }
 
     /// Whether an attempt may be made: one that finds out whether the API is back is made by one process at a time.
