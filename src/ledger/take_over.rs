@@ -15,7 +15,8 @@ const EXPLANATION: &str = "the process that held the session did not write a res
 struct Expired {
     session_id: Uuid,
     counted_attempts: i32,
-    /// As in a claim: what is interrupted after such an attempt does not count either.
+    /// As in a claim, but for one whose last attempt was interrupted: one interruption is forgiven, the second counts, or a
+    /// session that kills its process would be taken up for ever.
     after_outage: bool,
 }
 
@@ -53,7 +54,8 @@ async fn take_over(
         Expired,
         r#"/* geft-sweeper ledger.expired */
          SELECT session_id, counted_attempts,
-                coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!"
+                coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited', 'interrupted'), false)
+                    AS "after_outage!"
            FROM geft_sweeper.cancellations
           WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until, session_id
           LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED"#,

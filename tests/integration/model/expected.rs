@@ -33,6 +33,11 @@ impl Standing {
         let own = [Outcome::Unauthorized, Outcome::RateLimited].map(|outcome| Some(outcome.as_str()));
         self.uncounted_running > 0 && !own.contains(&self.last_outcome.as_deref())
     }
+
+    /// An interruption now does not count: one is forgiven after an outage, and no second.
+    fn is_forgiven(&self) -> bool {
+        self.is_after_outage() && self.last_outcome.as_deref() != Some(Outcome::Interrupted.as_str())
+    }
 }
 
 /// A row of `cancel_attempts`.
@@ -179,7 +184,7 @@ impl Expected {
             }
             let instance = one.claimed_by.clone().unwrap();
             let has_budget = one.counted_attempts + 1 < BUDGET;
-            let is_repeated = has_budget || one.is_after_outage();
+            let is_repeated = has_budget || one.is_forgiven();
             let attempt = one.attempts;
             let given_back = interrupted(one);
             // Where the budget is spent its last question is due at once.
@@ -257,9 +262,9 @@ fn untouched() -> Standing {
     }
 }
 
-/// Counted, but where the attempts before it were spent on an outage.
+/// Counted, but where the attempts before it were spent on an outage and none was interrupted just before.
 fn interrupted(one: Standing) -> Standing {
-    let (counted_attempts, uncounted_running) = if one.is_after_outage() {
+    let (counted_attempts, uncounted_running) = if one.is_forgiven() {
         (one.counted_attempts, one.uncounted_running + 1)
     } else {
         (one.counted_attempts + 1, 0)
