@@ -41,6 +41,9 @@ use recorder::Recorder;
 /// How long the command `sweep` waits for a provider that is away for a moment, even without `--wait`.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a daemon works at a stretch, so that retries which fall due all the time never keep it from the next tick.
+const STRETCH: Duration = Duration::from_secs(10);
+
 /// The shortest wait for something that falls due.
 const AT_LEAST: Duration = Duration::from_millis(50);
 
@@ -216,7 +219,7 @@ impl Sweeper {
             Ok((_, Some(braked))) => Some(braked.clone()),
             Ok((End::Stopped, _)) => Some("asked to stop".to_owned()),
             Ok((End::Held(held), _)) if held.why != Why::RetryAfter => Some(held.why.sentence().to_owned()),
-            Ok((End::Held(_) | End::Idle | End::Refused, _)) => {
+            Ok((End::Held(_) | End::Idle | End::Refused | End::Unfinished, _)) => {
                 shared.gate.refused_from_the_start().then(|| Why::CredentialsRefused.sentence().to_owned())
             }
             Err(error) => Some(error.to_string()),
@@ -240,7 +243,8 @@ impl Sweeper {
         // Boxed, so that the rest of the sweep does not carry it along.
         let braked = Box::pin(shared.discover(id, trigger)).await?;
         // What was taken on before goes on all the same.
-        let end = self.work_until_done(far(Instant::now(), wait)).await?;
+        let until = (trigger == Trigger::Schedule).then(|| Instant::now() + STRETCH);
+        let end = self.work_until_done(far(Instant::now(), wait), until).await?;
         let braked = match (braked, end) {
             (None, End::Refused) => shared.brakes.sentence(Brake::Environment),
             (None, End::Idle) => shared.held_for_age().await?,
@@ -249,9 +253,9 @@ impl Sweeper {
         Ok((end, braked))
     }
 
-    /// Works on what is due now, and returns when nothing is.
+    /// Works on what is due now, and returns when nothing is, or before the next tick has waited for long.
     pub async fn work(&self) -> Result<End, Error> {
-        self.shared.work().await
+        self.shared.work(Some(Instant::now() + STRETCH)).await
     }
 
     /// How long until something is due; none where nothing is open.
@@ -259,16 +263,16 @@ impl Sweeper {
         self.shared.next_due().await
     }
 
-    /// Works, and waits for what falls due or is held back until `limit`.
-    async fn work_until_done(&self, limit: Instant) -> Result<End, Error> {
+    /// Works, and waits for what falls due or is held back until `limit`; no longer than `until`, whatever is due.
+    async fn work_until_done(&self, limit: Instant, until: Option<Instant>) -> Result<End, Error> {
         let shared = &self.shared;
         let patience = Instant::now() + PATIENCE;
         loop {
-            let end = shared.work().await?;
+            let end = shared.work(until).await?;
             let due = shared.next_due().await?.map(|due| far(Instant::now(), due));
             let due = due.filter(|due| *due <= limit.max(Instant::now()));
             let next = match end {
-                End::Stopped | End::Refused => return Ok(end),
+                End::Stopped | End::Refused | End::Unfinished => return Ok(end),
                 // All that was to be sent by now was sent.
                 End::Held(held) if due.is_none() && !held.why.is_trouble() => return Ok(End::Idle),
                 End::Held(held) => held_until(held, limit, patience),

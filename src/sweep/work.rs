@@ -35,20 +35,23 @@ pub enum End {
     Stopped,
     /// The API is none that this database's sessions may be sent to.
     Refused,
+    /// More may be due; the time for it is over.
+    Unfinished,
 }
 
 impl Shared {
-    /// Works until nothing is due, sending is held back, or the process is to stop. What was begun is finished.
-    pub(super) async fn work(self: &Arc<Self>) -> Result<End, Error> {
+    /// Works until nothing is due, sending is held back, or the process is to stop; where `until` is given no longer than
+    /// that. What was begun is finished.
+    pub(super) async fn work(self: &Arc<Self>, until: Option<Instant>) -> Result<End, Error> {
         tokio::select! {
-            end = self.work_to_the_end() => end,
+            end = self.work_to_the_end(until) => end,
             never = self.keep_looking() => match never {},
         }
     }
 
-    async fn work_to_the_end(self: &Arc<Self>) -> Result<End, Error> {
+    async fn work_to_the_end(self: &Arc<Self>, until: Option<Instant>) -> Result<End, Error> {
         let mut tasks = JoinSet::new();
-        let end = self.fill(&mut tasks).await;
+        let end = self.fill(&mut tasks, until).await;
         if !matches!(end, Ok(End::Idle)) {
             self.give_back_doubtful(&mut tasks).await;
         }
@@ -64,11 +67,14 @@ impl Shared {
         }
     }
 
-    async fn fill(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Result<End, Error> {
+    async fn fill(self: &Arc<Self>, tasks: &mut JoinSet<()>, until: Option<Instant>) -> Result<End, Error> {
         let mut nothing_due_before = None;
         loop {
             if self.stop.is_cancelled() {
                 return Ok(End::Stopped);
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(End::Unfinished);
             }
             self.heed_clocks().await?;
             if let Some(held) = self.held_back_now() {

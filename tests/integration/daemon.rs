@@ -109,6 +109,24 @@ async fn a_request_that_takes_its_time_holds_up_nothing_that_falls_due_meanwhile
 }
 
 #[tokio::test]
+async fn retries_that_fall_due_all_the_time_do_not_keep_it_from_its_sweeps() {
+    let shop = Shop::new().await;
+    shop.abandon(8).await;
+    let never = EndpointFaults::always(Kind::Timeout);
+    shop.provider.set_faults(Faults { cancel: never, ..Faults::default() }).unwrap();
+    let program = shop
+        .program()
+        .with("schedule.sweep", EVERY_SECOND)
+        .with("retry.max_attempts", 1_000_000)
+        .with("retry.initial_interval", "10ms")
+        .with("retry.max_interval", "20ms")
+        .with("api.connect_timeout", "300ms")
+        .with("api.timeout", "300ms");
+    let daemon = program.start(["run"]);
+    eventually(LIMIT, async || daemon.events("sweep.started").len() >= 3).await;
+}
+
+#[tokio::test]
 async fn sessions_requeued_by_command_are_taken_up_between_ticks() {
     let shop = Shop::new().await;
     let session = shop.abandon(1).await[0];

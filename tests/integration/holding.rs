@@ -194,7 +194,10 @@ async fn two_processes_together_never_send_more_than_the_limit_in_any_second() {
             scene.abandoned_in("Expired", None).await
         };
     }
-    let both = [scene.program.start(["sweep", "--json"]), scene.program.start(["sweep", "--json"])];
+    // The second begins when there is something for it: while the first discovers, there is nothing to do yet.
+    let first = scene.program.start(["sweep", "--json"]);
+    scene.sandbox.wait_for_requests(|counts| counts.arrived(Endpoint::Cancel) >= 1).await;
+    let both = [first, scene.program.start(["sweep", "--json"])];
     let mut done = 0;
     for sweep in both {
         let report = sweep.finished().await.expect_code(0).json();
