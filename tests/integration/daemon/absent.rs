@@ -142,7 +142,8 @@ async fn a_sweep_cut_short_by_the_database_is_closed_by_the_next() {
     // A lock keeps the next sweep in its discovery until the database goes away under it.
     let mut locked = shop.pool().begin().await.unwrap();
     sqlx::raw_sql("LOCK TABLE payment_sessions IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    let waiting = "SELECT count(*) FROM geft_sweeper.sweeps WHERE status = 'running'
+        AND EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'payment_sessions'::regclass)";
     eventually(LIMIT, async || shop.value::<i64>(waiting).await > 0).await;
     server.stop_immediately().await.unwrap();
     daemon.logged("\"part.ill\"").await;
