@@ -5,6 +5,7 @@
 mod evidence;
 mod gate;
 mod outage;
+mod path;
 mod sharing;
 mod state;
 
@@ -23,6 +24,8 @@ pub enum Why {
     NoToken,
     /// The API as a whole does not answer: failures are spread over many sessions.
     ApiDown,
+    /// The API answers other processes and not this one, whose own way to it must be broken.
+    OwnPath,
     /// The credentials are refused. A matter for the operator.
     CredentialsRefused,
     /// So many answers are 404 that the address must be wrong. A matter for the operator.
@@ -30,6 +33,10 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::RetryAfter, Self::NoToken, Self::ApiDown, Self::OwnPath, Self::CredentialsRefused, Self::WrongAddress];
+
     /// The short name in JSON and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -37,6 +44,7 @@ impl Why {
             Self::RetryAfter => "retry_after",
             Self::NoToken => "no_token",
             Self::ApiDown => "api_down",
+            Self::OwnPath => "own_path",
             Self::CredentialsRefused => "credentials_refused",
             Self::WrongAddress => "wrong_address",
         }
@@ -48,10 +56,22 @@ impl Why {
         matches!(self, Self::CredentialsRefused | Self::WrongAddress)
     }
 
-    /// Whether the provider is away, so that one attempt per cool-down finds out whether it is back.
+    /// Whether the provider is away, for all or for this process, so that one attempt per cool-down finds out whether it
+    /// is back.
     #[must_use]
     pub fn is_outage(self) -> bool {
-        matches!(self, Self::NoToken | Self::ApiDown)
+        matches!(self, Self::NoToken | Self::ApiDown | Self::OwnPath)
+    }
+
+    /// Whether requests are not answered properly, whatever the session.
+    fn is_down(self) -> bool {
+        matches!(self, Self::ApiDown | Self::OwnPath)
+    }
+
+    /// Whether the others are told of it.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::RetryAfter | Self::NoToken | Self::ApiDown)
     }
 
     /// Where two hold sending back at once, the weightier one is told.
@@ -59,8 +79,9 @@ impl Why {
         match self {
             Self::RetryAfter => 0,
             Self::NoToken => 1,
-            Self::ApiDown => 2,
-            Self::CredentialsRefused | Self::WrongAddress => 3,
+            Self::OwnPath => 2,
+            Self::ApiDown => 3,
+            Self::CredentialsRefused | Self::WrongAddress => 4,
         }
     }
 
@@ -74,6 +95,9 @@ impl Why {
             }
             Self::ApiDown => {
                 "the provider does not answer properly, whatever the session: see whether api.base_url can be reached, and ask the provider"
+            }
+            Self::OwnPath => {
+                "this process alone cannot reach the API, others can: see its machine's way to api.base_url (name resolution, proxy, firewall)"
             }
             Self::CredentialsRefused => {
                 "the provider refuses the credentials: see api.client_id and api.client_secret (or api.client_secret_file)"

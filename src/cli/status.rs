@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use geft_sweeper::ledger::{ActingBrake, Ledger, Process};
+use geft_sweeper::throttle::Why;
 use serde_json::json;
 
 use super::{Verdict, output, wiring};
@@ -86,7 +87,10 @@ fn process(process: &Process) -> String {
     let Process { instance, command, version, started_at, held_back_by, held_back_until, circuit, .. } = process;
     let held_back = held_back_by.as_ref().map_or_else(String::new, |reason| {
         let until = held_back_until.map_or_else(String::new, |at| format!(" until {}", output::moment(&at)));
-        format!(": sending is held back by {reason}{until}")
+        // A later version may have reasons that this one does not know.
+        let means = Why::ALL.into_iter().find(|why| why.as_str() == reason);
+        let means = means.map_or_else(String::new, |why| format!(": {}", why.sentence()));
+        format!(": sending is held back by {reason}{until}{means}")
     });
     format!("  {instance} ({command} {version}, since {}, circuit {circuit}){held_back}", output::moment(started_at))
 }

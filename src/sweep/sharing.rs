@@ -121,6 +121,6 @@ impl Shared {
 
 fn known(hold: &Hold) -> Option<Known> {
     // A later version may have reasons that this one does not know.
-    let why = [Why::RetryAfter, Why::NoToken, Why::ApiDown].into_iter().find(|why| why.as_str() == hold.why)?;
+    let why = Why::ALL.into_iter().find(|why| why.is_shared() && why.as_str() == hold.why)?;
     Some(Known { why, left: hold.left, times_found: hold.times_found, ours: hold.ours })
 }

@@ -125,7 +125,7 @@ impl Gate {
     #[must_use]
     pub fn preferred(&self) -> Vec<SessionId> {
         let state = self.state_locked();
-        let tried = state.why() == Some(Why::ApiDown) && state.unasked % 2 == 1;
+        let tried = state.why().is_some_and(Why::is_down) && state.unasked % 2 == 1;
         if tried { state.outage.failed() } else { Vec::new() }
     }
 
@@ -141,7 +141,7 @@ impl Gate {
     #[must_use]
     pub fn worth_claiming(&self, time: Duration) -> usize {
         let state = self.state_locked();
-        if state.to_find_out().is_some() {
+        if state.finds_out() {
             return 1;
         }
         let rounds = (time.as_secs_f64() / state.attempt_s.max(0.001)).min(2.0);

@@ -4,11 +4,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::path::Path;
 use super::state::State;
 use super::{Gate, HeldBack, Verdict, Why};
 
 /// A hold that ends less than this later than one known is the same one, read a moment later.
 const SAME: Duration = Duration::from_millis(100);
+/// The others may find out so much sooner than the process that met the outage: its own path may be what is broken.
+const HEAD_START: Duration = Duration::from_millis(500);
 
 /// How a reason stands here, for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +67,20 @@ impl State {
             Why::RetryAfter => self.wish,
             _ => self.held.filter(|held| held.why == why).map(|held| held.until),
         };
-        let hold = |why| until(why).map(|until| (until.saturating_duration_since(now), self.unasked));
+        let head_start = |why: Why| if why.is_outage() { HEAD_START } else { Duration::ZERO };
+        let left = |why| Some(until(why)?.saturating_duration_since(now).saturating_sub(head_start(why)));
+        let hold = |why| left(why).map(|left| (left, self.unasked));
         reasons.into_iter().map(|why| Change { why, hold: hold(why) }).collect()
     }
 
-    fn learn(&mut self, known: &[Known], now: Instant) {
+    pub(super) fn learn(&mut self, known: &[Known], now: Instant) {
         for hold in known.iter().filter(|hold| !hold.ours) {
             self.adopt(hold, now);
         }
-        let settled = self.why().filter(|why| why.is_outage() && !self.is_ours_to_tell(*why));
-        if settled.is_some_and(|why| known.iter().all(|hold| hold.why != why)) {
-            self.forget_hold();
+        let told = |why: Why| why.is_outage() && why.is_shared() && !self.is_ours_to_tell(why);
+        let settled = self.why().filter(|why| told(*why));
+        if settled.is_some_and(|why| known.iter().all(|hold| hold.why != why)) || self.is_long_over(now) {
+            self.end_elsewhere();
         }
     }
 
@@ -98,6 +104,10 @@ impl State {
             before => {
                 // It is not told what found it out.
                 self.down_by_cancels |= told.why == Why::ApiDown;
+                // It was alone with its failures, and others fail now: it goes by what all find.
+                if told.why.is_outage() && self.path == Path::Doubtful {
+                    self.path = Path::Failed;
+                }
                 self.unasked = self.unasked.max(told.times_found);
                 self.hold_back(HeldBack { why: told.why, until: until.max(before.map_or(now, |held| held.until)) });
             }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::evidence::{Evidence, is_missing};
 use super::outage::{self, Outage};
+use super::path::Path;
 use super::{Circuit, Why};
 use crate::outcome::{Attempt, Outcome};
 use crate::session::SessionId;
@@ -52,6 +53,8 @@ pub(super) struct State {
     cancels: Outage,
     /// Cancel requests found the API down, here or in another process: no answer to a question ends that.
     pub(super) down_by_cancels: bool,
+    /// What this process's own answers say of its way to the API.
+    pub(super) path: Path,
     /// An attempt is under way that finds out whether an outage is over.
     pub(super) finding_out: bool,
     /// That such attempts are made was said in this outage.
@@ -83,6 +86,7 @@ impl State {
             outage: Outage::default(),
             cancels: Outage::default(),
             down_by_cancels: false,
+            path: Path::default(),
             finding_out: false,
             told_finding_out: false,
             wish: None,
@@ -100,6 +104,11 @@ impl State {
         self.why().filter(|why| why.is_trouble() || why.is_outage())
     }
 
+    /// Whether the next attempt is made to find out something: why sending is held back, or this process's own path.
+    pub(super) fn finds_out(&self) -> bool {
+        self.to_find_out().is_some() || self.path == Path::Doubtful
+    }
+
     pub(super) fn circuit(&self) -> Circuit {
         match self.why() {
             Some(why) if why.is_outage() && self.finding_out => Circuit::HalfOpen,
@@ -109,20 +118,21 @@ impl State {
     }
 
     pub(super) fn admit(&mut self, now: Instant) -> Admission {
-        let probe = self.to_find_out().is_some();
+        let held_to_find_out = self.to_find_out().is_some();
         match self.held {
-            Some(held) if now < held.until || (probe && self.under_way > 0) => Admission::Held(held),
-            _ if !probe && self.under_way >= self.room() => Admission::Later,
+            Some(held) if now < held.until || (held_to_find_out && self.under_way > 0) => Admission::Held(held),
+            _ if !held_to_find_out && self.under_way >= self.room() => Admission::Later,
             _ => {
                 self.under_way += 1;
-                Admission::Now { probe, closings: self.closings }
+                Admission::Now { probe: self.finds_out(), closings: self.closings }
             }
         }
     }
 
     /// How many may be under way now.
     fn room(&self) -> usize {
-        self.window.min(self.evidence.room_at_unknown_address().unwrap_or(usize::MAX))
+        let window = if self.path == Path::Doubtful { 1 } else { self.window };
+        window.min(self.evidence.room_at_unknown_address().unwrap_or(usize::MAX))
     }
 
     /// An attempt begins that finds out how things stand. True where that is to be said: once an outage.
@@ -135,8 +145,13 @@ impl State {
     pub(super) fn leave(&mut self, probe: bool) {
         self.under_way -= 1;
         if probe && std::mem::take(&mut self.finding_out) {
-            self.unshared.extend(self.why());
+            self.share(self.why());
         }
+    }
+
+    /// Has the others told how an outage stands, where it concerns them.
+    fn share(&mut self, why: Option<Why>) {
+        self.unshared.extend(why.filter(|why| why.is_shared()));
     }
 
     /// Takes in what came of an attempt.
@@ -144,7 +159,7 @@ impl State {
         match self.to_find_out() {
             Some(why) if probe => self.judge_probe(why, session, attempt, now),
             Some(why) => self.judge_straggler(why, session, attempt, now),
-            None if self.close_for(session, attempt, now) => {}
+            None if self.close_for(probe, session, attempt, now) => {}
             None if !is_success(attempt) || self.held.is_some_and(|held| now < held.until) => {}
             None => {
                 self.unasked = 0;
@@ -155,8 +170,10 @@ impl State {
     }
 
     /// Closes the gate where an attempt is the last that was missing to see why it should be.
-    fn close_for(&mut self, session: SessionId, attempt: &Attempt, now: Instant) -> bool {
-        let down = outage::answered(attempt).is_some_and(|answered| self.weigh_attempt(session, answered));
+    fn close_for(&mut self, probe: bool, session: SessionId, attempt: &Attempt, now: Instant) -> bool {
+        let answered = outage::answered(attempt);
+        let down = answered.is_some_and(|answered| self.weigh_attempt(session, answered));
+        let down = self.is_cut_off(probe, answered) || down;
         let (why, asked) = match self.evidence.weigh(session, attempt) {
             Some(why) => (why, None),
             None if asks_to_wait(attempt) => (Why::RetryAfter, attempt.retry_after),
@@ -179,18 +196,18 @@ impl State {
         let works = match why {
             // Who sent a request had a token.
             Why::NoToken | Why::RetryAfter => true,
-            Why::ApiDown => !asks_to_wait(attempt) && outage::answered(attempt) != Some(false),
+            Why::ApiDown | Why::OwnPath => !asks_to_wait(attempt) && outage::answered(attempt) != Some(false),
             Why::CredentialsRefused => is_success(attempt),
             Why::WrongAddress => is_success(attempt) && !is_missing(attempt),
         };
         if !works {
-            self.down_by_cancels |= why == Why::ApiDown;
+            self.down_by_cancels |= why.is_down();
             return self.close(why, attempt.retry_after, now);
         }
         self.lift();
         if why.is_outage() {
             // It may be that something else is the matter.
-            self.close_for(session, attempt, now);
+            self.close_for(false, session, attempt, now);
         } else {
             self.evidence.clear(!is_missing(attempt));
             self.cool_down = COOL_DOWN;
@@ -201,7 +218,7 @@ impl State {
     fn judge_straggler(&mut self, why: Why, session: SessionId, attempt: &Attempt, now: Instant) {
         if attempt.retry_after.is_some() {
             self.close(Why::RetryAfter, attempt.retry_after, now);
-        } else if why == Why::ApiDown
+        } else if why.is_down()
             && let Some(answered) = outage::answered(attempt)
         {
             self.weigh_attempt(session, answered);
@@ -215,18 +232,20 @@ impl State {
     /// Takes in the answer to a question for a session's status: whether the provider knew it; none where it did not say.
     pub(super) fn judge_status(&mut self, probe: bool, session: SessionId, known: Option<bool>, now: Instant) {
         match (self.to_find_out(), known) {
-            (Some(Why::ApiDown), None) if probe => self.close(Why::ApiDown, None, now),
+            (Some(why), None) if probe && why.is_down() => self.close(why, None, now),
             // Who is cleared by the answer sends the cancel request that finds out.
-            (Some(Why::ApiDown), Some(_)) if probe && self.down_by_cancels => {}
-            (Some(Why::ApiDown), Some(_)) if probe => self.lift(),
+            (Some(why), Some(_)) if probe && why.is_down() && self.down_by_cancels => {}
+            (Some(why), Some(_)) if probe && why.is_down() => self.lift(),
             (Some(_), None) => {}
             (None, None) => {
-                if self.outage.weigh(session, false) {
+                let down = self.outage.weigh(session, false);
+                if self.is_cut_off(probe, Some(false)) || down {
                     self.close(Why::ApiDown, None, now);
                 }
             }
             (_, Some(known)) => {
                 self.outage.weigh(session, true);
+                self.is_cut_off(probe && !self.down_by_cancels, Some(true));
                 if let Some(why) = self.evidence.weigh_address(!known) {
                     self.close(why, None, now);
                 }
@@ -237,6 +256,7 @@ impl State {
     /// Closes the gate. The weightier reason stays; what else happens meanwhile only lengthens it.
     pub(super) fn close(&mut self, why: Why, asked: Option<Duration>, now: Instant) {
         let (before, found) = (self.held, why);
+        let why = self.blame(why);
         let why = before.map(|held| held.why).filter(|before| before.weight() > why.weight()).unwrap_or(why);
         let same = before.filter(|held| held.why == why);
         // What was under way together is answered together: one cause, one hold.
@@ -250,9 +270,7 @@ impl State {
         let until = (now + pause).max(before.map_or(now, |held| held.until));
         self.hold_back(HeldBack { why, until });
         self.finding_out = false;
-        if why.is_outage() {
-            self.unshared.push(why);
-        }
+        self.share(Some(why));
         if found == Why::RetryAfter || asked.is_some() {
             // A later, shorter wish does not take back a longer one.
             self.wish = self.wish.max(Some(now + asked.unwrap_or(pause).max(SHORTEST)));
@@ -265,7 +283,7 @@ impl State {
         let before = self.held.replace(held).map(|held| held.why).filter(|why| why.is_outage());
         if before != Some(held.why) {
             self.told_finding_out &= before.is_some();
-            self.unshared.extend(before);
+            self.share(before);
             self.finding_out = false;
         }
         self.closings += 1;
@@ -274,18 +292,17 @@ impl State {
 
     /// What held sending back is over: it starts again with one request.
     fn lift(&mut self) {
-        self.unshared.extend(self.why().filter(|why| why.is_outage()));
+        self.share(self.why());
         self.forget_hold();
+        self.trust_path();
     }
 
-    /// The same where another process found it out.
     pub(super) fn forget_hold(&mut self) {
         self.held = None;
         self.unasked = 0;
         self.finding_out = false;
         self.outage.clear();
         self.cancels.clear();
-        self.down_by_cancels = false;
     }
 
     /// The pause where nobody gave one: it grows as long as nothing changes.

@@ -1,6 +1,7 @@
 //! The promises of the gate, without a network.
 
 mod circuit;
+mod path;
 mod sharing;
 
 use std::time::{Duration, Instant};
