@@ -104,8 +104,9 @@ impl Shared {
     /// Whether an attempt may be made: one that finds out whether the API is back is made by one process at a time.
     pub(super) async fn may_begin(&self, pass: &Pass<'_>) -> bool {
         let why = pass.finds_out();
-        if why == Some(Why::ApiDown)
-            && !self.ledger.win_hold(Why::ApiDown.as_str(), self.lease).await.is_ok_and(|won| won)
+        // What holds this process alone is no other's to find out.
+        if let Some(why) = why.filter(|why| why.is_outage() && why.is_shared())
+            && !self.ledger.win_hold(why.as_str(), self.lease).await.is_ok_and(|won| won)
         {
             pass.leave_to_another(BETWEEN);
             return false;

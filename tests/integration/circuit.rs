@@ -2,6 +2,7 @@
 //! that is away.
 
 mod outages;
+mod own_path;
 mod processes;
 mod sweeps;
 

@@ -16,17 +16,17 @@ use tokio_rustls::TlsAcceptor;
 use crate::commands::{MINUTE, Shop};
 
 /// A door with TLS in front of a plain server.
-struct Door {
-    address: SocketAddr,
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
     /// The authority's certificate in PEM.
-    authority: PathBuf,
+    pub(crate) authority: PathBuf,
     _folder: TempDir,
     task: JoinHandle<()>,
 }
 
 impl Door {
     /// Opens one with a certificate for this name.
-    async fn before(server: SocketAddr, name: &str) -> Self {
+    pub(crate) async fn before(server: SocketAddr, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -46,7 +46,7 @@ impl Door {
         Self { address, authority: file, _folder: folder, task }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 }
