@@ -13,7 +13,7 @@ use crate::source::Source;
 const NEVER_UNUSUAL: u64 = 1_000;
 /// How many times the busiest ten minutes is unusual.
 const UNUSUAL: u64 = 10;
-/// How far it is counted beyond what is allowed, so that whoever is to allow it learns the number.
+/// How far it is counted beyond what is allowed, once, so that whoever is to allow it learns the number.
 const BEYOND: u64 = 100_000;
 
 /// What came of weighing a discovery.
@@ -51,6 +51,19 @@ impl Limit {
 
     /// What is said of so many that are too many; `at_least` where there may be more, and only a dry run has the number.
     fn sentence(self, standing: &Standing, count: u64, at_least: bool) -> String {
+        let at_least = if at_least { "at least " } else { "" };
+        let sessions = if count == 1 { "session" } else { "sessions" };
+        let needed =
+            if at_least.is_empty() { count.saturating_sub(self.allows(standing)).to_string() } else { "N".to_owned() };
+        format!(
+            "{at_least}{count} {sessions} {}; look at `geft-sweeper sweep --dry-run`; if it is right, say \
+             `geft-sweeper allow {needed} --for 1h --actor NAME`",
+            self.reason(standing)
+        )
+    }
+
+    /// The part of the sentence that stays the same as long as nothing but their number changes.
+    fn reason(self, standing: &Standing) -> String {
         let Standing { recent, released, .. } = standing;
         let limit = match self.busiest {
             None => format!("brakes.max_discovered is {}", self.most),
@@ -59,14 +72,8 @@ impl Limit {
             }
         };
         let released = if *released > 0 { format!(", with {released} released beyond it") } else { String::new() };
-        let at_least = if at_least { "at least " } else { "" };
-        let sessions = if count == 1 { "session" } else { "sessions" };
-        let needed =
-            if at_least.is_empty() { count.saturating_sub(self.allows(standing)).to_string() } else { "N".to_owned() };
         format!(
-            "{at_least}{count} {sessions} would be taken on after {recent} in the last ten minutes, but {limit}{released}: \
-             nothing new is taken on; look at `geft-sweeper sweep --dry-run`; if it is right, say \
-             `geft-sweeper allow {needed} --for 1h --actor NAME`"
+            "would be taken on after {recent} in the last ten minutes, but {limit}{released}: nothing new is taken on"
         )
     }
 }
@@ -97,13 +104,21 @@ impl Shared {
         let limit = Limit::new(self.max_discovered, busiest);
         let standing = standing.cloned().unwrap_or_default();
         let allowed = limit.allows(&standing);
-        let enough = allowed.saturating_add(BEYOND);
-        let count = match whole {
+        let mut count = match whole {
             Some(count) => count,
-            None => self.limited(source.count(transaction, not_known, since, enough)).await?,
+            None => self.limited(source.count(transaction, not_known, since, allowed.saturating_add(1))).await?,
         };
         if count <= allowed {
             return Ok(Weighed::Within { most: limit.most });
+        }
+        let enough = allowed.saturating_add(BEYOND);
+        if whole.is_none() {
+            // While the brake acts for this reason, the number is not asked for again at each sweep.
+            let reason = limit.reason(&standing);
+            if let Some(said) = standing.braked.as_ref().filter(|said| said.contains(&reason)) {
+                return Ok(Weighed::Beyond(said.clone()));
+            }
+            count = self.limited(source.count(transaction, not_known, since, enough)).await?;
         }
         Ok(Weighed::Beyond(limit.sentence(&standing, count, count == enough)))
     }

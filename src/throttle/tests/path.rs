@@ -122,7 +122,9 @@ fn an_answered_question_clears_it_only_where_no_cancel_request_had_failed() {
             open(&gate);
         } else {
             let first = pass(&gate).unwrap();
-            (0..10).for_each(|_| drop(gate.observe_status(&first, session(), None)));
+            for _ in 0..10 {
+                gate.observe_status(&first, session(), None);
+            }
         }
         gate.changes();
         gate.learn(&[]);

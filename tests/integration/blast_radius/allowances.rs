@@ -43,6 +43,19 @@ async fn it_is_recorded_who_released_how_many_until_when() {
 }
 
 #[tokio::test]
+async fn while_it_acts_the_number_is_counted_once_and_anew_when_more_is_released() {
+    let shop = Shop::new().await;
+    let sweep = async || program(&shop, 10).run(["sweep", "--json"]).await;
+    abandon(&shop, 1_500).await;
+    assert_stopped(&sweep().await, &["1500 sessions would", "allow 1490 "]);
+    abandon(&shop, 100).await;
+    assert_stopped(&sweep().await, &["1500 sessions would", "allow 1490 "]);
+    allow(&shop, "5", "1h").await;
+    assert_stopped(&sweep().await, &["1600 sessions would", "with 5 released beyond it", "allow 1585 "]);
+    shop.database.close().await;
+}
+
+#[tokio::test]
 async fn only_what_exceeds_the_limit_uses_it_and_several_add_up() {
     let shop = Shop::new().await;
     abandon(&shop, 8).await;
