@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use super::Why;
 use super::state::State;
 
-/// What holds this process alone and was not looked into for so long, because nothing is to be sent, is not believed.
-const LONG_OVER: Duration = Duration::from_mins(5);
+/// A hold that nobody looked into for so long, because nothing is to be sent, says nothing of now. A little less than the
+/// time after which what all processes know of it is not believed.
+const LONG_OVER: Duration = Duration::from_mins(4);
 
 /// What this process's own answers say of its way to the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,9 +38,9 @@ impl State {
         }
     }
 
-    /// Takes in whether the provider dealt with a request made to find out. True where others get through and this
-    /// process does not.
-    pub(super) fn is_cut_off(&mut self, probe: bool, answered: Option<bool>) -> bool {
+    /// Takes in whether the provider dealt with a request; only one made to find out says something of the path. True
+    /// where others get through and this process does not.
+    pub(super) fn weigh_path(&mut self, probe: bool, answered: Option<bool>) -> bool {
         if !probe || self.path != Path::Doubtful {
             return false;
         }
@@ -54,17 +55,20 @@ impl State {
         self.down_by_cancels = false;
     }
 
-    /// Another process ended the outage.
-    pub(super) fn end_elsewhere(&mut self) {
+    /// The outage is no more what all know, though this process did not end it.
+    pub(super) fn end_elsewhere(&mut self, now: Instant) {
+        let nobody_knows = self.is_long_over(now);
         self.forget_hold();
         match self.path {
             Path::Good => self.trust_path(),
+            // It ran out: no other process got through, as far as is known.
+            Path::Failed if nobody_knows => self.trust_path(),
             Path::Failed | Path::Doubtful => self.path = Path::Doubtful,
         }
     }
 
-    /// Whether what holds this process alone is so long over that it says nothing of now.
+    /// Whether the time of the hold is so long over that it says nothing of now.
     pub(super) fn is_long_over(&self, now: Instant) -> bool {
-        self.held.is_some_and(|held| held.why == Why::OwnPath && !self.finding_out && now >= held.until + LONG_OVER)
+        self.held.is_some_and(|held| !self.finding_out && now >= held.until + LONG_OVER)
     }
 }

@@ -77,10 +77,12 @@ impl State {
         for hold in known.iter().filter(|hold| !hold.ours) {
             self.adopt(hold, now);
         }
-        let told = |why: Why| why.is_outage() && why.is_shared() && !self.is_ours_to_tell(why);
-        let settled = self.why().filter(|why| told(*why));
-        if settled.is_some_and(|why| known.iter().all(|hold| hold.why != why)) || self.is_long_over(now) {
-            self.end_elsewhere();
+        let is_over = |why: Why| match why {
+            Why::OwnPath => self.is_long_over(now),
+            _ => why.is_outage() && !self.is_ours_to_tell(why) && known.iter().all(|hold| hold.why != why),
+        };
+        if self.why().is_some_and(is_over) {
+            self.end_elsewhere(now);
         }
     }
 

@@ -173,7 +173,7 @@ impl State {
     fn close_for(&mut self, probe: bool, session: SessionId, attempt: &Attempt, now: Instant) -> bool {
         let answered = outage::answered(attempt);
         let down = answered.is_some_and(|answered| self.weigh_attempt(session, answered));
-        let down = self.is_cut_off(probe, answered) || down;
+        let down = self.weigh_path(probe, answered) || down;
         let (why, asked) = match self.evidence.weigh(session, attempt) {
             Some(why) => (why, None),
             None if asks_to_wait(attempt) => (Why::RetryAfter, attempt.retry_after),
@@ -239,13 +239,13 @@ impl State {
             (Some(_), None) => {}
             (None, None) => {
                 let down = self.outage.weigh(session, false);
-                if self.is_cut_off(probe, Some(false)) || down {
+                if self.weigh_path(probe, Some(false)) || down {
                     self.close(Why::ApiDown, None, now);
                 }
             }
             (_, Some(known)) => {
                 self.outage.weigh(session, true);
-                self.is_cut_off(probe && !self.down_by_cancels, Some(true));
+                self.weigh_path(probe && !self.down_by_cancels, Some(true));
                 if let Some(why) = self.evidence.weigh_address(!known) {
                     self.close(why, None, now);
                 }

@@ -155,6 +155,22 @@ fn with_nothing_to_send_it_is_not_shown_cut_off_for_ever_and_finds_out_with_what
 }
 
 #[test]
+fn an_outage_that_ran_out_because_nothing_was_to_be_sent_says_nothing_against_the_path() {
+    let gate = Gate::new(16, EXPECTED);
+    open(&gate);
+    gate.changes();
+    let later = Instant::now() + Duration::from_mins(5);
+    assert_eq!(gate.change(|state| state.learn(&[], later)).opened, Some(Why::ApiDown));
+    let ordinary = pass(&gate).unwrap();
+    assert!(!ordinary.probe);
+    for _ in 0..10 {
+        gate.observe(&ordinary, session(), &failed());
+    }
+    assert_eq!(gate.held_back().map(|held| held.why), Some(Why::ApiDown));
+    assert!(gate.has_changed(), "the others are told as ever");
+}
+
+#[test]
 fn whoever_meets_an_outage_lets_the_others_find_out_first() {
     let gate = Gate::new(16, EXPECTED);
     open(&gate);
