@@ -2,6 +2,7 @@
 //!
 //! Never prints a secret, and never goes on with a setting that contradicts another.
 
+mod again;
 mod api;
 mod brakes;
 mod database;
@@ -26,6 +27,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use again::{Again, ApiSecrets, Origin, one_sentence};
 use draft::Draft;
 pub use keys::{KEYS, Key, Kind, PREFIX};
 use layer::Layer;
@@ -61,6 +63,8 @@ pub struct Sections {
     pub problems: Vec<Problem>,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// Where the settings came from.
+    pub origin: Origin,
 }
 
 impl Sections {
@@ -78,7 +82,10 @@ impl Sections {
                 server: Some(server),
                 problems,
                 file: _,
-            } if problems.is_empty() => Ok(Config { database, source, api, schedule, retry, brakes, log, server }),
+                origin,
+            } if problems.is_empty() => {
+                Ok(Config { database, source, api, schedule, retry, brakes, log, server, origin })
+            }
             Self { mut problems, .. } => {
                 // Whoever is told "wrong" must be told what.
                 if problems.is_empty() {
@@ -113,7 +120,10 @@ pub fn read<N: Into<OsString>, V: Into<OsString>>(
         None => Some(Layer::default()),
     };
     let mut sections = match from_file {
-        Some(from_file) => sections(Draft::merge(from_file, environment, problems)),
+        Some(from_file) => {
+            let origin = Origin::new(file.map(Path::to_path_buf), from_file.clone(), environment.clone());
+            Sections { origin, ..sections(Draft::merge(from_file, environment, problems)) }
+        }
         // Without the file nobody knows what is missing or contradicts itself.
         None => Sections { problems, ..Sections::default() },
     };
@@ -157,5 +167,6 @@ fn sections(mut draft: Draft) -> Sections {
         server: draft.section("server", server),
         problems: draft.into_problems(),
         file: None,
+        origin: Origin::default(),
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! No statement on anybody's tables is found here.
 
+mod credentials;
+
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::postgres::{PgPool, PgPoolOptions, PgSslMode};
+use sqlx::{Connection as _, PgConnection};
 
+pub use self::credentials::Prepared;
+use self::credentials::{Credentials, is_refusal, options, place};
 use crate::config;
 
 /// How long a free connection may be waited for.
@@ -28,6 +30,9 @@ pub enum Error {
     /// The URL was accepted by the configuration and refused by the driver.
     #[error("database.url cannot be used: {0}")]
     Url(#[source] sqlx::Error),
+    /// A URL that was read again leads elsewhere, where none of this process's sessions are.
+    #[error("database.url (or database.url_file) names another server or database now: that takes a restart")]
+    Elsewhere,
     /// The server was not reached, or refused us.
     #[error("could not connect to the database at {place}, which database.url names: {}", words(source))]
     Connect {
@@ -49,10 +54,10 @@ pub enum Error {
 /// The merchant's database: a pool of connections, and a way to connect past it.
 #[derive(Clone, Debug)]
 pub struct Database {
-    options: PgConnectOptions,
     pool: PgPool,
     statement_timeout: Duration,
     stale: Stale,
+    credentials: Credentials,
 }
 
 /// Connections made before this moment are not used again.
@@ -73,10 +78,7 @@ impl Stale {
 impl Database {
     /// Prepares the pool; connects to nothing yet. `name` is shown in `pg_stat_activity`.
     pub fn new(settings: &config::Database, name: &str) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(settings.url.expose_secret())
-            .map_err(Error::Url)?
-            .application_name(name)
-            .disable_statement_logging();
+        let options = options(&settings.url, name)?;
         let statement_timeout = settings.statement_timeout;
         let stale = Stale::default();
         let marked = stale.clone();
@@ -91,8 +93,8 @@ impl Database {
                 Box::pin(async move { Ok(fresh) })
             })
             .after_connect(move |connection, _| Box::pin(set_up(connection, statement_timeout)))
-            .connect_lazy_with(options.clone());
-        Ok(Self { options, pool, statement_timeout, stale })
+            .connect_lazy_with(options);
+        Ok(Self { pool, statement_timeout, stale, credentials: Credentials::new(settings.url.clone()) })
     }
 
     /// The pool.
@@ -103,8 +105,19 @@ impl Database {
 
     /// One connection beside the pool, so that a refusal is told at once and in full.
     pub async fn connect(&self) -> Result<PgConnection, Error> {
+        match self.connect_once().await {
+            // Once more, where the credentials are others by now.
+            Err(Error::Connect { source, .. }) if is_refusal(&source) && self.read_credentials_again() => {
+                self.connect_once().await
+            }
+            connected => connected,
+        }
+    }
+
+    async fn connect_once(&self) -> Result<PgConnection, Error> {
+        let options = self.pool.connect_options();
         let connecting = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
+            let mut connection = PgConnection::connect_with(&options).await?;
             set_up(&mut connection, self.statement_timeout).await?;
             Ok(connection)
         };
@@ -131,21 +144,19 @@ impl Database {
     /// Where the server is, for people.
     #[must_use]
     pub fn place(&self) -> String {
-        match self.options.get_socket() {
-            Some(socket) => socket.display().to_string(),
-            None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
-        }
+        place(&self.pool.connect_options())
     }
 
     /// What is weak about the way to the server: none for a local one, or where its certificate and name are verified.
     #[must_use]
     pub fn weakness(&self) -> Option<String> {
-        let host = self.options.get_host();
-        let local = self.options.get_socket().is_some()
+        let options = self.pool.connect_options();
+        let host = options.get_host();
+        let local = options.get_socket().is_some()
             || host.starts_with('/')
             || host == "localhost"
             || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if local || matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull) {
+        if local || matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) {
             return None;
         }
         Some(format!(
@@ -155,10 +166,13 @@ impl Database {
     }
 
     /// Looks at a failure: where the server behind the connection is gone, read-only or going down, no connection
-    /// made so far is used again. A pool would hand them out until their time is over.
+    /// made so far is used again. A pool would hand them out until their time is over. Where the server refuses the
+    /// credentials, they are read again for the next try.
     pub fn note_failure(&self, failure: &sqlx::Error) {
         if is_server_gone(failure) {
             self.stale.mark_locked();
+        } else if is_refusal(failure) {
+            self.read_credentials_again();
         }
     }
 }

@@ -10,11 +10,10 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::config::{Log, LogFormat};
-use flood::Floodgate;
-pub use flood::LeftOut;
+use flood::{Floodgate, LeftOut};
 
 /// Logs or counters could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +26,9 @@ pub enum Error {
         /// Why.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The logs are gone.
+    #[error("log.level cannot be changed any more: {0}")]
+    Reload(#[from] reload::Error),
     /// A second set-up in one process.
     #[error("logs were set up before: {0}")]
     Logs(#[from] tracing_subscriber::util::TryInitError),
@@ -35,13 +37,25 @@ pub enum Error {
     Counters(#[from] metrics_exporter_prometheus::BuildError),
 }
 
-/// Sends logs from here on to `writer`, which leads to standard error. Whoever drops what it returns has what was left
-/// out until then said.
+/// The logs of this process. When dropped, what was left out of them until then is said.
+pub struct Logs {
+    filter: reload::Handle<EnvFilter, Registry>,
+    _left_out: LeftOut,
+}
+
+impl Logs {
+    /// Sets another `[log] level` from here on.
+    pub fn set_level(&self, level: &str) -> Result<(), Error> {
+        Ok(self.filter.reload(filter(level)?)?)
+    }
+}
+
+/// Sends logs from here on to `writer`, which leads to standard error.
 pub fn start_logs(
     settings: &Log,
     writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
-) -> Result<LeftOut, Error> {
-    let filter = filter(&settings.level)?;
+) -> Result<Logs, Error> {
+    let (filter, handle) = reload::Layer::new(filter(&settings.level)?);
     let terminal = std::io::stderr().is_terminal();
     let pretty = match settings.format {
         LogFormat::Auto => terminal,
@@ -59,7 +73,7 @@ pub fn start_logs(
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer);
         registry.with(layer.with_filter(floodgate)).try_init()?;
     }
-    Ok(left_out)
+    Ok(Logs { filter: handle, _left_out: left_out })
 }
 
 /// A bare level speaks of this program; the libraries under it say what goes wrong and no more, unless the filter names them.

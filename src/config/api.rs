@@ -103,7 +103,7 @@ fn client_id(draft: &mut Draft) -> Option<String> {
     Some(id)
 }
 
-fn client_secret(draft: &mut Draft) -> Option<SecretString> {
+pub(super) fn client_secret(draft: &mut Draft) -> Option<SecretString> {
     let given = secrets::required(draft, "api.client_secret", r#"client_secret = "…""#)?;
     if given.text.contains(char::is_control) {
         draft.refuse(&given.setting, "holds a line break or another control character: give the secret alone");

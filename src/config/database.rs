@@ -58,7 +58,7 @@ pub(super) fn read(draft: &mut Draft) -> Option<Database> {
     })
 }
 
-fn url(draft: &mut Draft) -> Option<SecretString> {
+pub(super) fn url(draft: &mut Draft) -> Option<SecretString> {
     let given = secrets::required(draft, "database.url", EXAMPLE)?;
     if let Err(complaint) = check(&given.text) {
         draft.refuse(&given.setting, complaint);

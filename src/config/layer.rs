@@ -74,6 +74,11 @@ impl Layer {
         self.given.contains(&path)
     }
 
+    /// Whether both places say the same of the setting.
+    pub(super) fn agrees(&self, other: &Self, path: &str) -> bool {
+        self.values.get(path) == other.values.get(path)
+    }
+
     /// The variable that gave the setting.
     pub(super) fn variable(&self, path: &str) -> Option<String> {
         self.variables.get(path).cloned()

@@ -9,7 +9,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-/// Every setting, one field a section of the file.
+use super::again::Origin;
+
+/// Every setting, one field a section of the file, and where they came from.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[database]`
@@ -28,6 +30,8 @@ pub struct Config {
     pub log: Log,
     /// `[server]`
     pub server: Server,
+    /// Where they came from, to read secret files again.
+    pub origin: Origin,
 }
 
 /// `[database]`: the merchant's Postgres.

@@ -136,7 +136,7 @@ impl Visit for Name {
 }
 
 /// Says what is left out of the log, for as long as it is kept.
-pub struct LeftOut {
+pub(super) struct LeftOut {
     gate: Floodgate,
     saying: AbortHandle,
 }
