@@ -11,6 +11,7 @@ use crate::health::{Health, Part};
 use crate::ledger::{self, Ledger, Schema, Trigger};
 use crate::schedule::Schedule;
 use crate::sweep::{Error, Sweeper};
+use crate::systemd::Manager;
 
 /// The first and the longest pause between two tries to reach the database.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
@@ -42,6 +43,8 @@ pub struct Daemon {
     pub ledger: Ledger,
     /// `[database] auto_migrate`
     pub auto_migrate: bool,
+    /// Is told when it is ready.
+    pub manager: Manager,
     /// Asked to stop.
     pub stop: CancellationToken,
 }
@@ -53,6 +56,7 @@ impl Daemon {
         let mut tidy = true;
         let mut pause = PAUSE.0;
         while self.prepare().await {
+            self.manager.ready();
             let began = Instant::now();
             tidy = self.serve(&mut schedule).await;
             // A database that answers and yet fails at once must not be asked in a tight loop.

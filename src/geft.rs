@@ -2,12 +2,13 @@
 //!
 //! Answers are data, not errors. This room never sleeps, never sends a cancel twice, and never lets a secret into a text.
 //!
-//! `client` makes the attempt with a token of `token`, through `exchange` on the `connection`; `wire` reads the body,
+//! `client` makes the attempt with a token of `token` and the `credentials`, through `exchange` on the `connection`; `wire` reads the body,
 //! `classify` says what it means, `redaction` and `text` make its words fit to be stored.
 
 mod classify;
 mod client;
 mod connection;
+mod credentials;
 mod exchange;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::unwrap_used, reason = "a broken promise is a panic")]

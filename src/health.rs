@@ -85,12 +85,17 @@ impl Health {
         }
     }
 
-    /// The same for everybody who can reach the port. What the database has against the merchant's table or query may
+    /// Whether something is wrong with a part; one that was not reached yet is not ill.
+    #[must_use]
+    pub fn is_ill(&self, part: Part) -> bool {
+        matches!(self.parts_locked()[part as usize], Condition::Ill(_))
+    }
+
+    /// The same as [`trouble`](Self::trouble), for everybody who can reach the port. What the database has against the merchant's table or query may
     /// quote a row of it, so there the log alone has it in full.
     #[must_use]
     pub fn shown_trouble(&self, part: Part) -> Option<String> {
-        let is_ill = matches!(self.parts_locked()[part as usize], Condition::Ill(_));
-        if part == Part::Source && is_ill { Some(UNREADABLE.to_owned()) } else { self.trouble(part) }
+        if part == Part::Source && self.is_ill(part) { Some(UNREADABLE.to_owned()) } else { self.trouble(part) }
     }
 
     fn parts_locked(&self) -> MutexGuard<'_, [Condition; 3]> {

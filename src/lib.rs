@@ -32,8 +32,10 @@ pub mod sweep;
 pub mod daemon;
 pub mod health;
 pub mod lifecycle;
+pub mod reload;
 pub mod schedule;
 pub mod server;
+pub mod systemd;
 pub mod telemetry;
 
 // For trying things out, and for the tests: a local API and a private database.

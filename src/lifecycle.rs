@@ -1,10 +1,11 @@
 //! Signals: the first SIGTERM or SIGINT asks for an orderly end, the second ends at once.
 //!
-//! Nothing else in the program listens to signals.
+//! SIGHUP ends the process as ever, but for the command that listens to it too. Nothing else in the program listens to
+//! signals.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The process's wish to end.
@@ -34,5 +35,23 @@ impl Lifecycle {
             }
         });
         Ok(lifecycle)
+    }
+}
+
+/// Each SIGHUP: the wish to have something read again.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Starts to listen. From here on SIGHUP does not end the process.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next; several that come at once are one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // No more can come, which is not the same as one.
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -4,8 +4,11 @@
 //! shutdown are decided by who receives it. Patterns are in UTC, always: the scheduler freezes another zone's offset
 //! when a job is made and is then an hour off after a clock change.
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use uuid::Uuid;
 
 use crate::config;
 
@@ -20,8 +23,22 @@ pub struct Error {
 /// A running schedule. Ticks stop when it is dropped.
 pub struct Schedule {
     ticks: mpsc::Receiver<()>,
-    // Held because its jobs end with it.
-    _scheduler: JobScheduler,
+    // Its jobs end with it.
+    forecast: Forecast,
+}
+
+/// Tells when the next tick will be. Cheap to clone.
+#[derive(Clone)]
+pub struct Forecast {
+    scheduler: JobScheduler,
+    job: Uuid,
+}
+
+impl Forecast {
+    /// When the next tick will be; none where that is not known.
+    pub async fn next(&mut self) -> Option<DateTime<Utc>> {
+        self.scheduler.next_tick_for_job(self.job).await.ok().flatten()
+    }
 }
 
 impl Schedule {
@@ -35,9 +52,15 @@ impl Schedule {
         })
         .map_err(failed)?;
         let scheduler = JobScheduler::new().await.map_err(failed)?;
-        scheduler.add(job).await.map_err(failed)?;
+        let job = scheduler.add(job).await.map_err(failed)?;
         scheduler.start().await.map_err(failed)?;
-        Ok(Self { ticks, _scheduler: scheduler })
+        Ok(Self { ticks, forecast: Forecast { scheduler, job } })
+    }
+
+    /// Tells when ticks will be.
+    #[must_use]
+    pub fn forecast(&self) -> Forecast {
+        self.forecast.clone()
     }
 
     /// Waits for the next tick.

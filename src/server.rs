@@ -60,7 +60,7 @@ pub async fn start(address: SocketAddr, shown: Shown, stop: CancellationToken) -
 /// Fails only for a wedged loop: a restart mends that, and nothing else.
 async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
     let still = shown.sweeper.progress().still_for().unwrap_or_default();
-    let wedged = still > shown.patience;
+    let wedged = shown.sweeper.progress().is_wedged(shown.patience);
     let status = if wedged { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, Json(json!({ "healthy": !wedged, "still_for_s": still.as_secs() }))).into_response()
 }

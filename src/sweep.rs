@@ -135,7 +135,7 @@ impl Sweeper {
         brakes::register();
         let pace = share_pace(&ledger, config.api.max_requests_per_second);
         let clocks = Clocks::new(config.brakes.clock_tolerance);
-        let client = Client::new(&config.api, pace, clocks.clone(), stop.clone())?;
+        let client = Client::new(&config.api, pace, clocks.clone(), stop.clone())?.reading_again(config.origin.clone());
         let api = Api { origin: config.api.origin(), client_id: config.api.client_id.clone() };
         let current = Arc::new(Mutex::new(None));
         let progress = Arc::new(Progress::default());
@@ -204,6 +204,15 @@ impl Sweeper {
     #[must_use]
     pub fn brakes(&self) -> Vec<(&'static str, String)> {
         self.shared.brakes.acting()
+    }
+
+    /// Sends these secrets of the API from here on; false where nothing differs.
+    pub fn replace_secrets(&self, secrets: config::ApiSecrets) -> Result<bool, Error> {
+        let replaced = self.shared.client.replace_secrets(secrets)?;
+        if replaced {
+            self.shared.gate.try_credentials_again();
+        }
+        Ok(replaced)
     }
 
     /// One sweep: discovers, then works until nothing is due, waiting at most `wait` for what falls due later.

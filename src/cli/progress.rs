@@ -106,7 +106,7 @@ fn bar() -> ProgressBar {
 
 fn draw(bar: &ProgressBar, phase: Phase, counts: Counts) {
     let Counts { discovered, canceled, already_terminal, retried, failed, withdrawn } = counts;
-    let done = canceled + already_terminal + failed + withdrawn;
+    let done = counts.ended();
     bar.set_prefix(match phase {
         Phase::Idle => "starting",
         Phase::Discovering => "discovering",

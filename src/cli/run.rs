@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use geft_sweeper::daemon::Daemon;
 use geft_sweeper::health::Health;
-use geft_sweeper::lifecycle::Lifecycle;
+use geft_sweeper::lifecycle::{Hangups, Lifecycle};
+use geft_sweeper::reload::Reloader;
 use geft_sweeper::schedule::Schedule;
 use geft_sweeper::server::{self, Shown};
 use geft_sweeper::sweep::Sweeper;
+use geft_sweeper::systemd::{self, Manager};
 use geft_sweeper::telemetry;
 
 use super::{Verdict, wiring};
@@ -18,15 +20,17 @@ use super::{Verdict, wiring};
 const SLACK: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
+    // Before anything else: until somebody listens, it ends the process.
+    let hangups = Hangups::listen()?;
     let config = wiring::configuration(file)?;
-    let _left_out = telemetry::start_logs(&config.log, std::io::stderr)?;
+    let logs = telemetry::start_logs(&config.log, std::io::stderr)?;
     let counters = telemetry::start_counters()?;
     let wired = wiring::wire(config)?;
     let config = wired.config;
     let sweeper = Sweeper::new(&config, wired.database.clone(), wired.ledger.clone(), lifecycle.stop.clone())?;
-    let health = Arc::new(Health::default());
+    let (health, manager) = (Arc::new(Health::default()), Manager::default());
+    let patience = (config.retry.lease + config.database.statement_timeout) * 2 + SLACK;
     if let Some(address) = config.server.listen {
-        let patience = (config.retry.lease + config.database.statement_timeout) * 2 + SLACK;
         let shown = Shown { health: Arc::clone(&health), sweeper: sweeper.clone(), counters, patience };
         let bound = server::start(address, shown, lifecycle.stop.clone()).await?;
         tracing::info!(event = "server.listening", address = %bound, "health and metrics are served");
@@ -41,14 +45,22 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
         api = %config.api.base_url,
         "geft-sweeper has started"
     );
-    let daemon = Daemon {
-        health,
-        sweeper,
-        ledger: wired.ledger,
-        auto_migrate: config.database.auto_migrate,
-        stop: lifecycle.stop,
+    manager.keep_told(systemd::Shown {
+        health: Arc::clone(&health),
+        sweeper: sweeper.clone(),
+        ledger: wired.ledger.clone(),
+        forecast: schedule.forecast(),
+        patience,
+        stop: lifecycle.stop.clone(),
+    });
+    let (database, origin) = (wired.database, config.origin);
+    let reloader = Reloader { origin, logs, database, sweeper: sweeper.clone(), manager: manager.clone() };
+    let (auto_migrate, stop) = (config.database.auto_migrate, lifecycle.stop);
+    let daemon = Daemon { health, sweeper, ledger: wired.ledger, auto_migrate, manager, stop };
+    let ended = tokio::select! {
+        ended = daemon.run(schedule) => ended,
+        never = reloader.run(hangups) => match never {},
     };
-    let ended = daemon.run(schedule).await;
     tracing::info!(event = "process.ended", "geft-sweeper has ended");
     ended?;
     Ok(Verdict::Good)

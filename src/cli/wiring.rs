@@ -25,7 +25,7 @@ pub(super) fn configuration(file: Option<&Path>) -> Result<Config, Misconfigured
 /// Reads the configuration and wires the database; connects to nothing yet.
 pub(super) fn wire(config: Config) -> anyhow::Result<Wired> {
     let instance = Instance::new(&host());
-    let database = Database::new(&config.database, &instance.application_name())?;
+    let database = Database::new(&config.database, &instance.application_name())?.reading_again(config.origin.clone());
     let ledger = Ledger::new(database.clone(), instance);
     Ok(Wired { config, database, ledger })
 }

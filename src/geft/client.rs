@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::classify::{self, Reading};
 use super::connection::Error;
+use super::credentials::Credentials;
 use super::exchange::{Answer, Body, Endpoint, Exchange, Failure};
 use super::redaction::Redaction;
 use super::token::{Token, Tokens, Turn};
 use super::wire::Grant;
 use super::{NotBegun, StatusAnswer};
 use crate::clocks::Clocks;
-use crate::config;
+use crate::config::{self, ApiSecrets};
 use crate::outcome::{Attempt, Outcome, Said};
 use crate::pace::Pace;
 use crate::session::SessionId;
@@ -27,17 +28,12 @@ const SPARE: Duration = Duration::from_secs(1);
 
 /// The provider, as seen from here. Share it in an `Arc`: connections and tokens are common to all attempts.
 pub struct Client {
-    exchange: Exchange,
-    tokens: Tokens,
-    redaction: Redaction,
-    credentials: Credentials,
+    pub(super) exchange: Exchange,
+    pub(super) tokens: Tokens,
+    pub(super) redaction: Redaction,
+    pub(super) credentials: Credentials,
     timeout: Duration,
     stop: CancellationToken,
-}
-
-struct Credentials {
-    client_id: String,
-    client_secret: secrecy::SecretString,
 }
 
 impl Client {
@@ -47,7 +43,7 @@ impl Client {
             exchange: Exchange::new(api, pace, clocks)?,
             tokens: Tokens::new(api.token_use),
             redaction: Redaction::new(api),
-            credentials: Credentials { client_id: api.client_id.clone(), client_secret: api.client_secret.clone() },
+            credentials: Credentials::new(api),
             timeout: api.timeout,
             stop,
         })
@@ -199,13 +195,31 @@ impl Client {
         StatusAnswer::NoAnswer { error, retry_after }
     }
 
-    /// Asks authorize for a token, done before `until`.
+    /// Asks authorize for a token, done before `until`; once more where the secrets are others by then.
     async fn grant(&self, until: Instant, may_send: impl Fn() -> bool) -> Result<Arc<Token>, NotBegun> {
+        loop {
+            let secrets = self.credentials.secrets();
+            let granted = self.ask_for_token(&secrets, until, &may_send).await;
+            if matches!(granted, Err(NotBegun::CredentialsRefused { .. })) {
+                self.read_secrets_again();
+            }
+            if self.credentials.is_current(&secrets) {
+                return granted;
+            }
+        }
+    }
+
+    async fn ask_for_token(
+        &self,
+        secrets: &ApiSecrets,
+        until: Instant,
+        may_send: impl Fn() -> bool,
+    ) -> Result<Arc<Token>, NotBegun> {
         self.turn(until, may_send).await?;
         let request = self
             .exchange
             .post(Endpoint::Authorize)
-            .basic_auth(&self.credentials.client_id, Some(self.credentials.client_secret.expose_secret()))
+            .basic_auth(&self.credentials.client_id, Some(secrets.client_secret.expose_secret()))
             .form(&[("grant_type", "client_credentials")]);
         let asked = Instant::now();
         let answer = match self.exchange.send(Endpoint::Authorize, request, until).await {

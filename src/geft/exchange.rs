@@ -4,6 +4,7 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -127,6 +128,8 @@ impl Answer {
 /// The way to the provider.
 pub(super) struct Exchange {
     http: reqwest::Client,
+    /// Those of the settings, sent with every request.
+    headers: Mutex<HeaderMap>,
     base: String,
     pace: Pace,
     clocks: Clocks,
@@ -138,6 +141,7 @@ impl Exchange {
     pub(super) fn new(api: &config::Api, pace: Pace, clocks: Clocks) -> Result<Self, connection::Error> {
         Ok(Self {
             http: connection::client(api)?,
+            headers: Mutex::new(connection::headers(&api.headers)?),
             base: api.base_url.as_str().trim_end_matches('/').to_owned(),
             pace,
             clocks,
@@ -147,11 +151,20 @@ impl Exchange {
     }
 
     pub(super) fn post(&self, endpoint: Endpoint) -> RequestBuilder {
-        self.http.post(format!("{}{}", self.base, endpoint.path()))
+        self.http.post(format!("{}{}", self.base, endpoint.path())).headers(self.headers_locked().clone())
     }
 
     pub(super) fn get(&self, endpoint: Endpoint) -> RequestBuilder {
-        self.http.get(format!("{}{}", self.base, endpoint.path()))
+        self.http.get(format!("{}{}", self.base, endpoint.path())).headers(self.headers_locked().clone())
+    }
+
+    /// Sends these with every request from here on.
+    pub(super) fn replace_headers(&self, headers: HeaderMap) {
+        *self.headers_locked() = headers;
+    }
+
+    fn headers_locked(&self) -> MutexGuard<'_, HeaderMap> {
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for this request's turn; false where it does not come before `until`.

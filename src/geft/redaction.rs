@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
 use super::text::{bounded, one_line};
-use crate::config;
+use crate::config::{self, ApiSecrets};
 use crate::outcome::Said;
 
 /// The longest error text, in characters.
@@ -23,14 +23,16 @@ pub(super) const STATUS_LENGTH: usize = 200;
 const LONGEST_TEXT: usize = 2_048;
 /// Tokens remembered beside those that can be in flight: an old one can be echoed long after.
 const SPARE_TOKENS: usize = 64;
+/// The secrets in use, and those before them: an old one can be echoed long after.
+const SECRETS_KEPT: usize = 16;
 /// A shorter value is not worth guessing at: taking out each "1" would spoil every text.
 const SHORTEST_SECRET: usize = 4;
 const REDACTED: &str = "[redacted]";
 
 /// Knows every secret that is sent, and takes them out of what comes back.
 pub(super) struct Redaction {
-    /// Every spelling of the settings' secrets.
-    fixed: Vec<String>,
+    /// Every spelling of the settings' secrets, and of those of late that were replaced, the oldest first.
+    secrets: Mutex<VecDeque<Vec<String>>>,
     /// Every spelling of each token of late, the oldest first.
     tokens: Mutex<VecDeque<Vec<String>>>,
     tokens_kept: usize,
@@ -38,22 +40,25 @@ pub(super) struct Redaction {
 
 impl Redaction {
     pub(super) fn new(api: &config::Api) -> Self {
-        let secret = api.client_secret.expose_secret();
-        let mut fixed = spellings(secret);
-        // In Base64 this is what HTTP Basic sends.
-        fixed.extend(spellings(&format!("{}:{secret}", api.client_id)));
-        fixed.extend(api.headers.iter().flat_map(|(_, value)| spellings(value.expose_secret())));
         let tokens_kept = api.max_in_flight.saturating_mul(2).saturating_add(SPARE_TOKENS);
-        Self { fixed, tokens: Mutex::default(), tokens_kept }
+        let redaction = Self { secrets: Mutex::default(), tokens: Mutex::default(), tokens_kept };
+        redaction.remember_secrets(&api.client_id, &ApiSecrets::of(api));
+        redaction
+    }
+
+    /// Remembers secrets, before they are sent for the first time.
+    pub(super) fn remember_secrets(&self, client_id: &str, secrets: &ApiSecrets) {
+        let secret = secrets.client_secret.expose_secret();
+        let mut found = spellings(secret);
+        // In Base64 this is what HTTP Basic sends.
+        found.extend(spellings(&format!("{client_id}:{secret}")));
+        found.extend(secrets.headers.iter().flat_map(|(_, value)| spellings(value.expose_secret())));
+        remember(&self.secrets, found, SECRETS_KEPT);
     }
 
     /// Remembers a token, before it is sent for the first time.
     pub(super) fn remember(&self, token: &SecretString) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if tokens.len() >= self.tokens_kept {
-            tokens.pop_front();
-        }
-        tokens.push_back(spellings(token.expose_secret()));
+        remember(&self.tokens, spellings(token.expose_secret()), self.tokens_kept);
     }
 
     /// An error text fit to be stored and shown.
@@ -79,7 +84,8 @@ impl Redaction {
     fn clean(&self, text: &str) -> String {
         let mut line = one_line(text);
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let spellings = || tokens.iter().flatten().chain(&self.fixed);
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let spellings = || tokens.iter().chain(secrets.iter()).flatten();
         let longest = spellings().map(String::len).max().unwrap_or_default();
         let end = line.floor_char_boundary(LONGEST_TEXT);
         line.truncate(line.floor_char_boundary(LONGEST_TEXT + longest));
@@ -88,6 +94,15 @@ impl Redaction {
         let places = spellings().flat_map(|spelling| places(&lower, spelling)).filter(|place| place.start < end);
         without(&line, end, places.collect())
     }
+}
+
+/// Adds one more, and forgets the oldest where there are too many.
+fn remember(known: &Mutex<VecDeque<Vec<String>>>, spellings: Vec<String>, kept: usize) {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= kept {
+        known.pop_front();
+    }
+    known.push_back(spellings);
 }
 
 /// The ways in which a secret can come back; in lower case, since letter case is put aside when it is looked for.

@@ -156,6 +156,11 @@ impl Tokens {
         }
     }
 
+    /// Shares no token any more that was got so far.
+    pub(super) fn forget(&self) {
+        lock(&self.slot).current = None;
+    }
+
     fn tell(&self, found: Option<Usage>) {
         match found {
             Some(Usage::Shared) => {

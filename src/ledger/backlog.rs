@@ -40,6 +40,18 @@ pub struct PaidAfterAbandonment {
 }
 
 impl Ledger {
+    /// How many sessions are due or held by a process just now.
+    pub async fn count_due(&self) -> Result<u64, Error> {
+        let statement = sqlx::query_scalar!(
+            r#"/* geft-sweeper ledger.count_due */
+               SELECT count(*) AS "number!" FROM geft_sweeper.cancellations
+                WHERE state = 'in_flight' OR (state = 'pending' AND next_attempt_at <= now())"#
+        )
+        .fetch_one(self.database.pool());
+        let number = self.run("counting what is due", statement).await?;
+        Ok(u64::try_from(number).unwrap_or_default())
+    }
+
     /// Counts the sessions by state.
     pub async fn backlog(&self) -> Result<Backlog, Error> {
         let statement = sqlx::query!(

@@ -2,9 +2,11 @@
 //!
 //! The truth is in the ledger; these counts only spare asking it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::outcome::Disposition;
 use crate::session::State;
@@ -48,8 +50,17 @@ pub struct Progress {
     failed: AtomicU64,
     withdrawn: AtomicU64,
     phase: Mutex<Phase>,
+    working: AtomicBool,
     /// When something last moved; none before anything did.
     moved: Mutex<Option<Instant>>,
+}
+
+impl Counts {
+    /// Sessions that have come to their end.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.canceled + self.already_terminal + self.failed + self.withdrawn
+    }
 }
 
 impl Progress {
@@ -71,6 +82,22 @@ impl Progress {
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether sessions are pursued, now or until all that was due is dealt with.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.working.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_working(&self, working: bool) {
+        self.working.store(working, Ordering::Relaxed);
+    }
+
+    /// Whether nothing has moved for longer than `patience`; a loop that never began is not wedged.
+    #[must_use]
+    pub fn is_wedged(&self, patience: Duration) -> bool {
+        self.still_for().is_some_and(|still| still > patience)
     }
 
     /// Shows that the loop moves: it went round, or an attempt came to its end.

@@ -111,6 +111,10 @@ impl Shared {
             pass.leave_to_another(BETWEEN);
             return false;
         }
+        if why == Some(Why::CredentialsRefused) {
+            // It may be that they were replaced meanwhile.
+            self.client.read_secrets_again();
+        }
         if let Some(why) = why
             && pass.begin()
         {

@@ -61,6 +61,8 @@ impl Shared {
         self.give_back_cleared();
         let left = self.write_left(self.current_sweep_locked()).await;
         self.have_last_word().await;
+        // What is left is taken up at once where only the time for it was over.
+        self.progress.set_working(matches!(end, Ok(End::Unfinished)));
         match self.recorder.take_unwritten() {
             0 => end.and_then(|end| left.map(|()| end)),
             unwritten => Err(Error::Unwritten(unwritten)),
@@ -96,6 +98,9 @@ impl Shared {
                     return Ok(End::Held(held));
                 }
                 let claimed = self.begin(tasks, room).await?;
+                if claimed > 0 {
+                    self.progress.set_working(true);
+                }
                 if claimed == 0 && tasks.is_empty() {
                     if self.compare_clocks().await? {
                         continue;

@@ -175,6 +175,15 @@ impl Gate {
         self.change(|state| state.close(why, asked, Instant::now()))
     }
 
+    /// The credentials may be right by now: whether they are is found out with the next attempt.
+    pub fn try_credentials_again(&self) {
+        let mut state = self.state_locked();
+        let earliest = state.wish.map_or_else(Instant::now, |wish| wish.max(Instant::now()));
+        if let Some(held) = state.held.as_mut().filter(|held| held.why == Why::CredentialsRefused) {
+            held.until = earliest;
+        }
+    }
+
     /// Changes the state, and tells what that changed for sending.
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) -> Verdict {
         let mut state = self.state_locked();
