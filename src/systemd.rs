@@ -71,15 +71,15 @@ impl Manager {
         }
     }
 
-    /// Tells what is going on from here on, in tasks that end with the process.
-    pub fn keep_told(&self, shown: Shown) {
+    /// Tells what is going on until the process is asked to stop, and that it is; the watchdog is fed beyond that.
+    pub async fn keep_told(&self, shown: Shown) {
         if let Some(limit) = sd_notify::watchdog_enabled() {
             let (sweeper, patience) = (shown.sweeper.clone(), shown.patience);
             let moves = move || !sweeper.progress().is_wedged(patience);
             tokio::spawn(feed_watchdog(limit / TIMES, moves, || say(&[NotifyState::Watchdog])));
         }
         if std::env::var_os("NOTIFY_SOCKET").is_some() {
-            tokio::spawn(keep_line(shown));
+            keep_line(shown).await;
         }
     }
 }
@@ -95,20 +95,18 @@ async fn feed_watchdog(every: Duration, moves: impl Fn() -> bool, feed: impl Fn(
     }
 }
 
+/// Sends the line where it changed. Looking at the database for it never delays that the end has begun.
 async fn keep_line(mut shown: Shown) {
+    let stop = shown.stop.clone();
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut last, mut spell) = (String::new(), None);
-    while !shown.stop.is_cancelled() {
-        let line = line::line(&mut shown, &mut spell).await;
+    while let Some(line) = stop.run_until_cancelled(line::line(&mut shown, &mut spell)).await {
         if line != last {
             say(&[NotifyState::Status(&line)]);
             last = line;
         }
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = shown.stop.cancelled() => {}
-        }
+        stop.run_until_cancelled(interval.tick()).await;
     }
     say(&[NotifyState::Stopping, NotifyState::Status("stopping: finishes what is under way")]);
 }

@@ -45,20 +45,20 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
         api = %config.api.base_url,
         "geft-sweeper has started"
     );
-    manager.keep_told(systemd::Shown {
+    let shown = systemd::Shown {
         health: Arc::clone(&health),
         sweeper: sweeper.clone(),
         ledger: wired.ledger.clone(),
         forecast: schedule.forecast(),
         patience,
         stop: lifecycle.stop.clone(),
-    });
+    };
     let (database, origin) = (wired.database, config.origin);
     let reloader = Reloader { origin, logs, database, sweeper: sweeper.clone(), manager: manager.clone() };
     let (auto_migrate, stop) = (config.database.auto_migrate, lifecycle.stop);
-    let daemon = Daemon { health, sweeper, ledger: wired.ledger, auto_migrate, manager, stop };
+    let daemon = Daemon { health, sweeper, ledger: wired.ledger, auto_migrate, manager: manager.clone(), stop };
     let ended = tokio::select! {
-        ended = daemon.run(schedule) => ended,
+        (ended, ()) = async { tokio::join!(daemon.run(schedule), manager.keep_told(shown)) } => ended,
         never = reloader.run(hangups) => match never {},
     };
     tracing::info!(event = "process.ended", "geft-sweeper has ended");

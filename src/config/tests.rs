@@ -1,5 +1,6 @@
 //! What the configuration promises, held against the whole of it: text in, sections and sentences out.
 
+mod again;
 mod defaults;
 mod places;
 mod refusals;

@@ -250,3 +250,26 @@ fn no_more_is_claimed_than_can_be_sent_in_time() {
     assert_eq!(gate.worth_claiming(Duration::from_hours(1)), 64);
     assert_eq!(gate.worth_claiming(Duration::from_millis(1)), 1);
 }
+
+#[test]
+fn credentials_that_may_be_right_by_now_are_tried_at_once_and_by_one_attempt() {
+    let gate = Gate::new(4, EXPECTED);
+    gate.hold(Why::CredentialsRefused, None);
+    assert!(pass(&gate).is_none());
+    gate.try_credentials_again();
+    let first = pass(&gate).unwrap();
+    assert!(first.probe && pass(&gate).is_none());
+}
+
+#[test]
+fn new_credentials_shorten_no_other_hold() {
+    for why in [Why::RetryAfter, Why::WrongAddress] {
+        let gate = Gate::new(4, EXPECTED);
+        gate.hold(why, Some(Duration::from_mins(1)));
+        gate.try_credentials_again();
+        assert!(pass(&gate).is_none(), "{why}");
+        gate.hold(Why::CredentialsRefused, None);
+        gate.try_credentials_again();
+        assert!(pass(&gate).is_none(), "{why} beside refused credentials");
+    }
+}
