@@ -81,6 +81,7 @@ mod tests {
 
     use tokio_util::sync::CancellationToken;
 
+    use super::super::exchange::Endpoint;
     use super::super::promises::{api, clocks};
     use super::*;
     use crate::outcome::Said;
@@ -102,6 +103,15 @@ mod tests {
         let echo = "client-secret second-secret third-secret second-key third-key".to_owned();
         let said = client.redaction.said(Said { session_status: Some(echo), ..Said::default() });
         assert_eq!(said.session_status.unwrap(), ["[redacted]"; 5].join(" "));
+    }
+
+    #[test]
+    fn every_request_carries_the_new_headers() {
+        let client = client();
+        client.replace_secrets(secrets("second-secret", "second-key")).unwrap();
+        for request in [client.exchange.get(Endpoint::Authorize), client.exchange.post(Endpoint::Authorize)] {
+            assert_eq!(request.build().unwrap().headers()["x-api-key"], "second-key");
+        }
     }
 
     #[test]

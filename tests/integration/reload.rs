@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use geft_sweeper::sandbox::{Answered, Endpoint};
+use geft_sweeper::sandbox::{Answered, Endpoint, Moment};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -137,7 +137,7 @@ async fn after_a_hangup_the_new_secret_is_sent_and_no_token_of_the_old_one() {
 async fn a_hangup_ends_a_sweep_as_it_ends_every_other_command() {
     let shop = Shop::new().await;
     shop.abandon(1).await;
-    let hold = shop.provider.hold(Endpoint::Cancel, geft_sweeper::sandbox::Moment::BeforeEffect);
+    let hold = shop.provider.hold(Endpoint::Cancel, Moment::BeforeEffect);
     let sweep = shop.program().start(["sweep"]);
     shop.held(Endpoint::Cancel, 1).await;
     sweep.signal(Signal::SIGHUP);

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use geft_sweeper::postgres::{Options, PrivatePostgres};
-use geft_sweeper::sandbox::{Answered, Endpoint};
+use geft_sweeper::sandbox::{Answered, Endpoint, Moment};
 use nix::sys::signal::Signal;
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
@@ -55,10 +57,10 @@ async fn corrected_credentials_need_not_wait_for_the_next_attempt_after_a_hangup
     let daemon = program(&shop, &secret).start(["run"]);
     daemon.logged("\"sending.held_back\"").await;
     fs::write(&secret, "secret").unwrap();
-    let since = std::time::Instant::now();
+    let since = Instant::now();
     daemon.signal(Signal::SIGHUP);
     eventually(LIMIT, async || shop.number("canceled").await == 1).await;
-    assert!(since.elapsed() < std::time::Duration::from_secs(9), "the cool-down is ten seconds: {:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(9), "the cool-down is ten seconds: {:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -66,7 +68,7 @@ async fn a_sweep_goes_on_with_a_secret_that_was_rotated_under_it() {
     let shop = Shop::new().await;
     let (_folder, secret) = secret_file("secret");
     shop.abandon(2).await;
-    let hold = shop.provider.hold(Endpoint::Authorize, geft_sweeper::sandbox::Moment::BeforeEffect);
+    let hold = shop.provider.hold(Endpoint::Authorize, Moment::BeforeEffect);
     let sweep = program(&shop, &secret).start(["sweep"]);
     shop.held(Endpoint::Authorize, 1).await;
     shop.provider.set_client_secret("rotated".into());
@@ -81,7 +83,7 @@ struct Guarded {
     server: PrivatePostgres,
     shop: Shop,
     program: Program,
-    url_file: std::path::PathBuf,
+    url_file: PathBuf,
     _folder: TempDir,
 }
 
@@ -151,6 +153,23 @@ async fn a_password_that_the_database_refuses_is_read_again() {
     guarded.cancels_one_more().await;
     assert_eq!(daemon.events("secret.replaced").len(), 2, "{}", daemon.stderr());
     assert!(!["first", "second", "third"].iter().any(|password| daemon.stderr().contains(password)));
+    guarded.server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_result_on_its_way_is_written_with_the_password_that_was_rotated_meanwhile() {
+    let guarded = Guarded::new().await;
+    let session = guarded.shop.abandon(1).await[0];
+    let hold = guarded.shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
+    let daemon = guarded.program.start(["run"]);
+    guarded.shop.held(Endpoint::Cancel, 1).await;
+    guarded.rotate_role("second").await;
+    guarded.cut().await;
+    hold.release();
+    daemon.logged("\"ledger.not_writing\"").await;
+    guarded.rotate_file("second");
+    eventually(LIMIT, async || guarded.shop.number("canceled").await == 1).await;
+    assert_eq!(guarded.shop.outcomes(session).await, ["canceled"], "{}", daemon.stderr());
     guarded.server.stop().await.unwrap();
 }
 
