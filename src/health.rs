@@ -91,8 +91,8 @@ impl Health {
         matches!(self.parts_locked()[part as usize], Condition::Ill(_))
     }
 
-    /// The same as [`trouble`](Self::trouble), for everybody who can reach the port. What the database has against the merchant's table or query may
-    /// quote a row of it, so there the log alone has it in full.
+    /// The same as [`trouble`](Self::trouble), for everybody who can reach the port. What the database has against the
+    /// merchant's table or query may quote a row of it, so there the log alone has it in full.
     #[must_use]
     pub fn shown_trouble(&self, part: Part) -> Option<String> {
         if part == Part::Source && self.is_ill(part) { Some(UNREADABLE.to_owned()) } else { self.trouble(part) }
