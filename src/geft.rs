@@ -10,6 +10,7 @@ mod client;
 mod connection;
 mod credentials;
 mod exchange;
+mod measures;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::unwrap_used, reason = "a broken promise is a panic")]
 pub(crate) mod promises;

@@ -30,6 +30,7 @@ pub mod sweep;
 
 // The process around it.
 pub mod daemon;
+pub mod figures;
 pub mod health;
 pub mod lifecycle;
 pub mod reload;

@@ -32,8 +32,8 @@ pub struct Shown {
     pub health: Arc<Health>,
     /// What sending is held back by, and when something last moved.
     pub sweeper: Sweeper,
-    /// The counters.
-    pub counters: PrometheusHandle,
+    /// The metrics.
+    pub metrics: PrometheusHandle,
     /// How long the loop may stand still before it counts as wedged.
     pub patience: Duration,
 }
@@ -96,5 +96,5 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 async fn metrics(State(shown): State<Arc<Shown>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown.counters.render()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown.metrics.render()).into_response()
 }

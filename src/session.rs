@@ -144,6 +144,12 @@ impl State {
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::InFlight, Self::Canceled, Self::AlreadyTerminal, Self::Failed, Self::Withdrawn];
 
+    /// Whether the session has ended.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::InFlight)
+    }
+
     /// The state as stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {

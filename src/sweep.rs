@@ -9,6 +9,7 @@ mod blast_radius;
 mod brakes;
 mod discovery;
 mod environment;
+mod measures;
 mod progress;
 mod questions;
 mod recorder;
@@ -131,8 +132,7 @@ struct Shared {
 impl Sweeper {
     /// Wires the stages; connects to nothing yet.
     pub fn new(config: &Config, database: Database, ledger: Ledger, stop: CancellationToken) -> Result<Self, Error> {
-        telling::register();
-        brakes::register();
+        measures::register();
         let pace = share_pace(&ledger, config.api.max_requests_per_second);
         let clocks = Clocks::new(config.brakes.clock_tolerance);
         let client = Client::new(&config.api, pace, clocks.clone(), stop.clone())?.reading_again(config.origin.clone());
@@ -220,6 +220,7 @@ impl Sweeper {
     /// Its row is closed in any case, as far as the database allows.
     pub async fn sweep(&self, trigger: Trigger, wait: Duration) -> Result<Ended, Error> {
         let shared = &self.shared;
+        let began = Instant::now();
         let id = shared.ledger.open_sweep(trigger).await?;
         *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
         tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
@@ -234,6 +235,7 @@ impl Sweeper {
             Err(error) => Some(error.to_string()),
         };
         let status = if cut_short.is_some() { SweepStatus::Stopped } else { SweepStatus::Finished };
+        measures::sweep_ended(status, began.elapsed());
         let closed = shared.ledger.close_sweep(id, status, cut_short.as_deref()).await;
         let (end, _) = worked?;
         let sweep = closed?;

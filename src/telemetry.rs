@@ -1,21 +1,22 @@
-//! Logs and counters: where they go and how they look.
+//! Logs and metrics: where they go and how they look.
 //!
 //! Logs go to standard error; standard output carries results alone.
 
+mod exporter;
 mod flood;
 
 use std::io::IsTerminal as _;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::config::{Log, LogFormat};
+pub use exporter::start_metrics;
 use flood::{Floodgate, LeftOut};
 
-/// Logs or counters could not be set up.
+/// Logs or metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter.
@@ -33,8 +34,8 @@ pub enum Error {
     #[error("logs were set up before: {0}")]
     Logs(#[from] tracing_subscriber::util::TryInitError),
     /// A second set-up in one process.
-    #[error("counters were set up before: {0}")]
-    Counters(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("metrics were set up before: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
 }
 
 /// The logs of this process. When dropped, what was left out of them until then is said.
@@ -92,11 +93,6 @@ fn filter(level: &str) -> Result<EnvFilter, Error> {
 #[must_use]
 pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-}
-
-/// Collects counters from here on, for `/metrics`.
-pub fn start_counters() -> Result<PrometheusHandle, Error> {
-    Ok(PrometheusBuilder::new().install_recorder()?)
 }
 
 #[cfg(test)]

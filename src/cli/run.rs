@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use geft_sweeper::daemon::Daemon;
+use geft_sweeper::figures;
 use geft_sweeper::health::Health;
 use geft_sweeper::lifecycle::{Hangups, Lifecycle};
 use geft_sweeper::reload::Reloader;
@@ -24,16 +25,17 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
     let hangups = Hangups::listen()?;
     let config = wiring::configuration(file)?;
     let logs = telemetry::start_logs(&config.log, std::io::stderr)?;
-    let counters = telemetry::start_counters()?;
+    let metrics = config.server.listen.map(|_| telemetry::start_metrics()).transpose()?;
     let wired = wiring::wire(config)?;
     let config = wired.config;
     let sweeper = Sweeper::new(&config, wired.database.clone(), wired.ledger.clone(), lifecycle.stop.clone())?;
     let (health, manager) = (Arc::new(Health::default()), Manager::default());
     let patience = (config.retry.lease + config.database.statement_timeout) * 2 + SLACK;
-    if let Some(address) = config.server.listen {
-        let shown = Shown { health: Arc::clone(&health), sweeper: sweeper.clone(), counters, patience };
+    if let (Some(address), Some(metrics)) = (config.server.listen, metrics) {
+        let shown = Shown { health: Arc::clone(&health), sweeper: sweeper.clone(), metrics, patience };
         let bound = server::start(address, shown, lifecycle.stop.clone()).await?;
         tracing::info!(event = "server.listening", address = %bound, "health and metrics are served");
+        tokio::spawn(figures::keep_up(wired.ledger.clone(), Arc::clone(&health), lifecycle.stop.clone()));
     }
     let schedule = Schedule::start(&config.schedule).await?;
     tracing::info!(

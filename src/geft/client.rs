@@ -16,7 +16,7 @@ use super::exchange::{Answer, Body, Endpoint, Exchange, Failure};
 use super::redaction::Redaction;
 use super::token::{Token, Tokens, Turn};
 use super::wire::Grant;
-use super::{NotBegun, StatusAnswer};
+use super::{NotBegun, StatusAnswer, measures};
 use crate::clocks::Clocks;
 use crate::config::{self, ApiSecrets};
 use crate::outcome::{Attempt, Outcome, Said};
@@ -39,6 +39,7 @@ pub struct Client {
 impl Client {
     /// Sets up the HTTP client. Nothing is sent yet. After `stop` no cancel is begun any more.
     pub fn new(api: &config::Api, pace: Pace, clocks: Clocks, stop: CancellationToken) -> Result<Self, Error> {
+        measures::register();
         Ok(Self {
             exchange: Exchange::new(api, pace, clocks)?,
             tokens: Tokens::new(api.token_use),
@@ -245,7 +246,7 @@ impl Client {
         let grant = Grant::read(bytes).map_err(flawed)?;
         self.redaction.remember(&grant.access_token);
         let token = self.tokens.issue(&grant, asked).map_err(flawed)?;
-        metrics::counter!("geft_sweeper_token_renewals_total").increment(1);
+        measures::token_renewed();
         Ok(Arc::new(token))
     }
 

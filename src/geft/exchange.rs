@@ -12,7 +12,7 @@ use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTE
 use reqwest::{RequestBuilder, Response};
 use tokio::time::timeout_at;
 
-use super::{connection, retry_after, wire};
+use super::{connection, measures, retry_after, wire};
 use crate::clocks::Clocks;
 use crate::config;
 use crate::pace::Pace;
@@ -169,7 +169,10 @@ impl Exchange {
 
     /// Waits for this request's turn; false where it does not come before `until`.
     pub(super) async fn turn(&self, until: Instant) -> bool {
-        timeout_at(until.into(), self.pace.permit()).await.is_ok() && Instant::now() < until
+        let asked = Instant::now();
+        let had = timeout_at(until.into(), self.pace.permit()).await.is_ok();
+        measures::waited(asked.elapsed());
+        had && Instant::now() < until
     }
 
     /// Sends at once. All is over after `[api] timeout`, and before `deadline`.
@@ -187,10 +190,11 @@ impl Exchange {
             Err(Failure::Timeout(_)) => "timeout".to_owned(),
             Err(_) => "network_error".to_owned(),
         };
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = started.elapsed();
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let endpoint = endpoint.name();
         tracing::debug!(event = "api.request", endpoint, code, duration_ms, "a request to the provider ended");
-        metrics::counter!("geft_sweeper_requests_total", "endpoint" => endpoint, "code" => code).increment(1);
+        measures::requested(endpoint, code, took);
         answer
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Error, Shared};
+use super::{Error, Shared, measures};
 use crate::ledger::Brake;
 
 /// The brakes that this process knows to act, each with the sentence that says what is wrong and what to do.
@@ -25,13 +25,6 @@ impl Brakes {
 
     fn acting_locked(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Registers the gauges, so that they are there with zero before anything happens.
-pub(super) fn register() {
-    for brake in Brake::ALL {
-        show(brake, false);
     }
 }
 
@@ -59,7 +52,7 @@ impl Shared {
             Some(sentence) => self.brakes.acting_locked().insert(brake.as_str(), sentence.to_owned()),
             None => self.brakes.acting_locked().remove(brake.as_str()),
         };
-        show(brake, sentence.is_some());
+        measures::brake(brake, sentence.is_some());
         match sentence {
             Some(sentence) if before.is_none() => {
                 tracing::error!(event = "brake.applied", brake = brake.as_str(), "{sentence}");
@@ -70,8 +63,4 @@ impl Shared {
             _ => {}
         }
     }
-}
-
-fn show(brake: Brake, acts: bool) {
-    metrics::gauge!("geft_sweeper_brake_acting", "brake" => brake.as_str()).set(if acts { 1.0 } else { 0.0 });
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::attempt::STATUS_AGAIN;
-use super::{Error, Shared, telling};
+use super::{Error, Shared, measures, telling};
 use crate::config::InProgress;
 use crate::geft::StatusAnswer;
 use crate::ledger::{Aged, Ended, Left, Question};
@@ -148,6 +148,7 @@ impl Shared {
     async fn end_asked(&self, ended: Ended) {
         if self.recorder.end_asked(ended.clone()).await {
             self.progress.count_attempt(Disposition::Done(State::AlreadyTerminal));
+            measures::session_ended(State::AlreadyTerminal);
             telling::paid(ended.question.session_id, &ended.said);
         }
     }

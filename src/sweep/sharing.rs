@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Notify};
 
-use super::{Error, Shared, telling};
+use super::{Error, Shared, measures, telling};
 use crate::ledger::Hold;
 use crate::throttle::{Change, Known, Pass, Verdict, Why};
 
@@ -38,7 +38,8 @@ async fn keep_up(shared: Weak<Shared>, news: Arc<Notify>) {
             () = news.notified() => {}
         }
         let Some(shared) = shared.upgrade() else { return };
-        telling::circuit(shared.gate.circuit());
+        measures::circuit(shared.gate.circuit());
+        measures::held_back(shared.gate.held_back());
         if (shared.gate.is_busy() || shared.gate.has_changed())
             && let Err(error) = shared.share_holds().await
         {

@@ -4,23 +4,12 @@
 
 use uuid::Uuid;
 
+use super::measures;
 use crate::ledger::{AttemptResult, Error, Settled, Sweep};
 use crate::outcome::{Attempt, Disposition, Outcome, Said};
 use crate::session::{Claim, SessionId, State};
 use crate::source::Skipped;
-use crate::throttle::{Circuit, Verdict, Why};
-
-/// Registers the counters of this room, so that they are there with zero before anything happens.
-pub(super) fn register() {
-    for outcome in Outcome::ALL {
-        metrics::counter!("geft_sweeper_attempts_total", "outcome" => outcome.as_str()).absolute(0);
-    }
-    metrics::counter!("geft_sweeper_late_results_total").absolute(0);
-    metrics::counter!("geft_sweeper_lease_takeovers_total").absolute(0);
-    metrics::counter!("geft_sweeper_paid_after_abandonment_total").absolute(0);
-    metrics::counter!("geft_sweeper_source_rows_skipped_total").absolute(0);
-    circuit(Circuit::Closed);
-}
+use crate::throttle::{Verdict, Why};
 
 /// One attempt, as it ended.
 pub(super) fn attempt(claim: &Claim, attempt: &Attempt, disposition: Disposition) {
@@ -41,21 +30,30 @@ pub(super) fn attempt(claim: &Claim, attempt: &Attempt, disposition: Disposition
 pub(super) fn recorded(AttemptResult { claim, attempt, disposition }: &AttemptResult) {
     metrics::counter!("geft_sweeper_attempts_total", "outcome" => attempt.outcome.as_str()).increment(1);
     match disposition {
-        Disposition::Failed => tracing::warn!(
-            event = "session.failed",
-            session_id = %claim.session_id,
-            attempt = claim.attempt,
-            outcome = attempt.outcome.as_str(),
-            error = attempt.error,
-            "a session could not be canceled and is given up; `geft-sweeper requeue` takes it up again"
-        ),
-        Disposition::Done(State::AlreadyTerminal) => paid(claim.session_id, &attempt.said),
-        Disposition::Done(_) | Disposition::Retry { .. } => {}
+        Disposition::Failed => {
+            measures::session_ended(State::Failed);
+            tracing::warn!(
+                event = "session.failed",
+                session_id = %claim.session_id,
+                attempt = claim.attempt,
+                outcome = attempt.outcome.as_str(),
+                error = attempt.error,
+                "a session could not be canceled and is given up; `geft-sweeper requeue` takes it up again"
+            );
+        }
+        Disposition::Done(state) => {
+            measures::session_ended(*state);
+            if *state == State::AlreadyTerminal {
+                paid(claim.session_id, &attempt.said);
+            }
+        }
+        Disposition::Retry { .. } => {}
     }
 }
 
 /// A session that ended without a request.
 pub(super) fn settled(Settled { claim, state, said }: &Settled) {
+    measures::session_ended(*state);
     match state {
         State::AlreadyTerminal => paid(claim.session_id, said),
         State::Failed => tracing::warn!(
@@ -234,14 +232,6 @@ pub(super) fn half_open(why: Why) {
         reason = why.as_str(),
         "one attempt at a time finds out whether the API is back"
     );
-}
-
-/// How the API as a whole is seen.
-pub(super) fn circuit(circuit: Circuit) {
-    for state in Circuit::ALL {
-        let value = if state == circuit { 1.0 } else { 0.0 };
-        metrics::gauge!("geft_sweeper_circuit_state", "state" => state.as_str()).set(value);
-    }
 }
 
 fn closed_for(why: Why, error: Option<&str>) {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::attempt::Intent;
-use super::{Error, Shared, telling};
+use super::{Error, Shared, measures, telling};
 use crate::outcome::{self, Circumstances, Disposition, Outcome};
 use crate::session::Claim;
 use crate::source::Source;
@@ -138,11 +138,13 @@ impl Shared {
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let cleared = self.take_cleared(room);
         self.write_left(sweep).await?;
+        let asked = Instant::now();
         let claims = if cleared.is_empty() {
             self.ledger.claim_preferring(&self.gate.preferred(), room, self.lease, self.claimable()).await?
         } else {
             self.ledger.claim_asked(&cleared, self.lease).await?
         };
+        measures::claimed(claims.len(), asked.elapsed());
         let claimed = u32::try_from(claims.len()).unwrap_or(u32::MAX);
         for (claim, intent) in self.look_again(tasks, &source, claims).await? {
             tasks.spawn(Arc::clone(self).pursue(claim, intent));

@@ -29,6 +29,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("health", &[]),
     ("reload", &["config", "database", "sweep", "lifecycle", "systemd", "telemetry"]),
     ("daemon", &["ledger", "sweep", "schedule", "health", "systemd"]),
+    ("figures", &["ledger", "health"]),
     ("server", &["health", "sweep"]),
     ("systemd", &["health", "ledger", "schedule", "sweep"]),
     ("telemetry", &["config"]),

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::super::{Progress, telling};
+use super::super::{Progress, measures, telling};
 use super::ending::Ending;
 use super::{BATCH, Entry, Released, State, Told};
 use crate::ledger::{AttemptResult, Error, Ledger, Recorded};
@@ -99,7 +99,7 @@ impl Writer {
         while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
             let values: Vec<AttemptResult> = batch.iter().map(|(result, _)| result.clone()).collect();
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
-            match self.until_taken(|| ledger.record(sweep, &values)).await {
+            match self.until_taken(|| record(&ledger, sweep, &values)).await {
                 Some(Ok(recorded)) => tell_recorded(batch, &recorded),
                 Some(Err(_)) if batch.len() > 1 => {
                     batches.push(batch.split_off(batch.len() / 2));
@@ -117,7 +117,7 @@ impl Writer {
             telling::refused(&result, refusal);
             let plain = [result.clone().without_outside_texts()];
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
-            match self.until_taken(|| ledger.record(sweep, &plain)).await {
+            match self.until_taken(|| record(&ledger, sweep, &plain)).await {
                 Some(Ok(recorded)) => tell_recorded(vec![(result, told)], &recorded),
                 Some(Err(_)) | None => self.give_up(&[result]),
             }
@@ -241,6 +241,13 @@ impl Writer {
     fn sweep(&self) -> Option<Uuid> {
         *self.sweep.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn record(ledger: &Ledger, sweep: Option<Uuid>, results: &[AttemptResult]) -> Result<Recorded, Error> {
+    let began = Instant::now();
+    let recorded = ledger.record(sweep, results).await?;
+    measures::recorded(results.len(), began.elapsed());
+    Ok(recorded)
 }
 
 fn tell_recorded(batch: Vec<(AttemptResult, Told)>, recorded: &Recorded) {

@@ -1,0 +1,52 @@
+//! The figures that are watched: the backlog, what is still payable, what was paid lately, and the last sweep that ended
+//! well.
+//!
+//! It only reads, and through indexes that hold open sessions alone: sessions that have ended cost nothing, however many.
+
+use super::{Error, Ledger};
+
+/// Where things stand, all processes together. Ages are in seconds, by the database's clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figures {
+    /// Sessions in the state `pending`.
+    pub pending: f64,
+    /// Sessions in the state `in_flight`.
+    pub in_flight: f64,
+    /// How long ago the pending session that waits longest was due, negative where it is due later; none where none is
+    /// pending.
+    pub oldest_due_s: Option<f64>,
+    /// The age of the oldest session taken on that has not ended, from when the merchant created it or, where the source
+    /// does not tell, from when it was taken on; none where every session has ended.
+    pub oldest_open_s: Option<f64>,
+    /// Sessions found paid after abandonment within the last hour.
+    pub paid_within_hour: f64,
+    /// How long ago a sweep last ran to its end, or where none ever did, how long ago the first began; none where there
+    /// was none.
+    pub last_sweep_s: Option<f64>,
+}
+
+impl Ledger {
+    /// Reads the figures. The cost grows with the sessions that are open.
+    pub async fn figures(&self) -> Result<Figures, Error> {
+        let statement = sqlx::query_as!(
+            Figures,
+            r#"/* geft-sweeper ledger.figures */
+               SELECT pending.number AS "pending!", in_flight.number AS "in_flight!",
+                      extract(epoch FROM now() - pending.due)::float8 AS oldest_due_s,
+                      extract(epoch FROM now() - least(pending.created, in_flight.created))::float8 AS oldest_open_s,
+                      (SELECT count(*) FROM geft_sweeper.paid_after_abandonment
+                        WHERE found_at > now() - interval '1 hour')::float8 AS "paid_within_hour!",
+                      extract(epoch FROM now() - coalesce(
+                          (SELECT finished_at FROM geft_sweeper.sweeps WHERE status = 'finished'
+                            ORDER BY started_at DESC LIMIT 1),
+                          (SELECT min(started_at) FROM geft_sweeper.sweeps)))::float8 AS last_sweep_s
+                 FROM (SELECT count(*)::float8 AS number, min(next_attempt_at) AS due,
+                              min(coalesce(source_created_at, discovered_at)) AS created
+                         FROM geft_sweeper.cancellations WHERE state = 'pending') pending,
+                      (SELECT count(*)::float8 AS number, min(coalesce(source_created_at, discovered_at)) AS created
+                         FROM geft_sweeper.cancellations WHERE state = 'in_flight') in_flight"#
+        )
+        .fetch_one(self.database.pool());
+        self.run("reading the figures for /metrics", statement).await
+    }
+}
