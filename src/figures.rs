@@ -1,8 +1,7 @@
 //! The figures at `/metrics` that only the database knows: the backlog, what is still payable, and when a sweep last
 //! ended well.
 //!
-//! It reads seldom, and never for more than a small part of the time, however long the backlog. While the database is
-//! away, numbers stay as they were read last, and ages go on growing.
+//! It reads seldom, and never for more than a small part of the time, however long the backlog.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,18 +10,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{Health, Part};
 use crate::ledger::{Figures, Ledger};
+use crate::session::State;
 
-/// How often the figures are shown anew: ages grow.
-const SHOWN: Duration = Duration::from_secs(1);
+/// How often it is looked whether the figures are to be read or shown anew.
+const LOOK: Duration = Duration::from_secs(1);
 /// The shortest and the longest pause between two readings.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_mins(2));
 /// How many times as long as a reading took is paused after it.
-const PART: u32 = 20;
+const TIMES: u32 = 20;
+/// For how long what was read last is shown while it cannot be read again.
+const GOOD_FOR: Duration = Duration::from_mins(5);
 
-/// Reads and shows the figures until `stop`.
-pub async fn keep_up(ledger: Ledger, health: Arc<Health>, stop: CancellationToken) {
-    register();
+/// Shows the figures from here on, and reads them in a task of its own until `stop`.
+pub fn start(ledger: Ledger, health: Arc<Health>, stop: CancellationToken) {
     let started = Instant::now();
+    register();
+    show(None, started);
+    tokio::spawn(keep_up(ledger, health, stop, started));
+}
+
+async fn keep_up(ledger: Ledger, health: Arc<Health>, stop: CancellationToken, started: Instant) {
     let mut last = None;
     let mut read_again = started;
     loop {
@@ -31,17 +38,17 @@ pub async fn keep_up(ledger: Ledger, health: Arc<Health>, stop: CancellationToke
                 let asked = Instant::now();
                 match ledger.figures().await {
                     Ok(figures) => last = Some((figures, asked)),
-                    // What is wrong with the database is said by whoever needs it for more than this.
+                    // What is wrong with the database is said by whoever cannot do without it.
                     Err(error) => tracing::debug!(event = "figures.not_read", %error, "figures stay as they were"),
                 }
-                read_again = Instant::now() + (asked.elapsed() * PART).clamp(PAUSE.0, PAUSE.1);
+                read_again = Instant::now() + (asked.elapsed() * TIMES).clamp(PAUSE.0, PAUSE.1);
             }
         } else {
             read_again = Instant::now();
         }
         show(last.as_ref(), started);
         tokio::select! {
-            () = tokio::time::sleep(SHOWN) => {}
+            () = tokio::time::sleep(LOOK) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -75,26 +82,20 @@ fn register() {
     );
 }
 
-/// Numbers are NaN until they were read for the first time. Where no sweep is known, this process should have made one.
+/// What was not read yet, or not for long, is NaN: nobody is to be called, or calmed, by an old number.
 fn show(last: Option<&(Figures, Instant)>, started: Instant) {
-    let number = |number: fn(&Figures) -> f64| last.map_or(f64::NAN, |(figures, _)| number(figures));
-    let age = |age: fn(&Figures) -> Option<f64>| {
-        last.map_or(f64::NAN, |(figures, read)| grown(age(figures), *read).unwrap_or_default())
-    };
-    let backlog = |state: &'static str| metrics::gauge!("geft_sweeper_backlog_sessions", "state" => state);
-    backlog("pending").set(number(|figures| figures.pending));
-    backlog("in_flight").set(number(|figures| figures.in_flight));
-    metrics::gauge!("geft_sweeper_backlog_oldest_due_age_seconds").set(age(|figures| figures.oldest_due_s));
-    metrics::gauge!("geft_sweeper_payable_sessions").set(number(|figures| figures.pending + figures.in_flight));
-    metrics::gauge!("geft_sweeper_payable_oldest_age_seconds").set(age(|figures| figures.oldest_open_s));
+    let good = last.filter(|(_, read)| read.elapsed() < GOOD_FOR);
+    let figure = |figure: fn(&Figures) -> f64| good.map_or(f64::NAN, |(figures, _)| figure(figures));
+    let backlog = |state: State| metrics::gauge!("geft_sweeper_backlog_sessions", "state" => state.as_str());
+    backlog(State::Pending).set(figure(|figures| figures.pending));
+    backlog(State::InFlight).set(figure(|figures| figures.in_flight));
+    metrics::gauge!("geft_sweeper_backlog_oldest_due_age_seconds").set(figure(|figures| figures.oldest_due_s));
+    metrics::gauge!("geft_sweeper_payable_sessions").set(figure(|figures| figures.pending + figures.in_flight));
+    metrics::gauge!("geft_sweeper_payable_oldest_age_seconds").set(figure(|figures| figures.oldest_open_s));
     metrics::gauge!("geft_sweeper_paid_after_abandonment_last_hour_sessions")
-        .set(number(|figures| figures.paid_within_hour));
-    let last_sweep = last.and_then(|(figures, read)| grown(figures.last_sweep_s, *read));
+        .set(figure(|figures| figures.paid_within_hour));
+    // This one grows whether the database answers or not. Where no sweep is known, this process should have made one.
+    let last_sweep = last.and_then(|(figures, read)| Some(figures.last_sweep_s? + read.elapsed().as_secs_f64()));
     metrics::gauge!("geft_sweeper_last_sweep_age_seconds")
-        .set(last_sweep.unwrap_or_else(|| started.elapsed().as_secs_f64()));
-}
-
-/// An age as it is by now. One that lies in the future, as after a clock was set back, is none yet.
-fn grown(age_s: Option<f64>, read: Instant) -> Option<f64> {
-    age_s.map(|age| (age + read.elapsed().as_secs_f64()).max(0.0))
+        .set(last_sweep.unwrap_or_else(|| started.elapsed().as_secs_f64()).max(0.0));
 }

@@ -33,9 +33,9 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
     let patience = (config.retry.lease + config.database.statement_timeout) * 2 + SLACK;
     if let (Some(address), Some(metrics)) = (config.server.listen, metrics) {
         let shown = Shown { health: Arc::clone(&health), sweeper: sweeper.clone(), metrics, patience };
+        figures::start(wired.ledger.clone(), Arc::clone(&health), lifecycle.stop.clone());
         let bound = server::start(address, shown, lifecycle.stop.clone()).await?;
         tracing::info!(event = "server.listening", address = %bound, "health and metrics are served");
-        tokio::spawn(figures::keep_up(wired.ledger.clone(), Arc::clone(&health), lifecycle.stop.clone()));
     }
     let schedule = Schedule::start(&config.schedule).await?;
     tracing::info!(

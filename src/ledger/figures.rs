@@ -12,12 +12,11 @@ pub struct Figures {
     pub pending: f64,
     /// Sessions in the state `in_flight`.
     pub in_flight: f64,
-    /// How long ago the pending session that waits longest was due, negative where it is due later; none where none is
-    /// pending.
-    pub oldest_due_s: Option<f64>,
+    /// How long ago the pending session that waits longest was due; 0 where none is due.
+    pub oldest_due_s: f64,
     /// The age of the oldest session taken on that has not ended, from when the merchant created it or, where the source
-    /// does not tell, from when it was taken on; none where every session has ended.
-    pub oldest_open_s: Option<f64>,
+    /// does not tell, from when it was taken on; 0 where every session has ended.
+    pub oldest_open_s: f64,
     /// Sessions found paid after abandonment within the last hour.
     pub paid_within_hour: f64,
     /// How long ago a sweep last ran to its end, or where none ever did, how long ago the first began; none where there
@@ -32,8 +31,9 @@ impl Ledger {
             Figures,
             r#"/* geft-sweeper ledger.figures */
                SELECT pending.number AS "pending!", in_flight.number AS "in_flight!",
-                      extract(epoch FROM now() - pending.due)::float8 AS oldest_due_s,
-                      extract(epoch FROM now() - least(pending.created, in_flight.created))::float8 AS oldest_open_s,
+                      greatest(extract(epoch FROM now() - pending.due), 0)::float8 AS "oldest_due_s!",
+                      greatest(extract(epoch FROM now() - least(pending.created, in_flight.created)), 0)::float8
+                          AS "oldest_open_s!",
                       (SELECT count(*) FROM geft_sweeper.paid_after_abandonment
                         WHERE found_at > now() - interval '1 hour')::float8 AS "paid_within_hour!",
                       extract(epoch FROM now() - coalesce(

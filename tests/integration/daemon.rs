@@ -3,6 +3,7 @@
 mod absent;
 mod endings;
 mod health;
+mod metrics;
 mod port;
 
 use std::time::Duration;

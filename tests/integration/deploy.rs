@@ -2,6 +2,8 @@
 //!
 //! Whether Kubernetes and systemd take them is for `script/deploy-check` to say.
 
+mod monitoring;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -105,17 +107,6 @@ fn every_version_in_the_deployment_files_is_that_of_the_program() {
         }
     }
     assert!(named >= 5, "only {named} found");
-}
-
-#[test]
-fn every_metric_in_the_alert_rules_is_exported() {
-    // The README's table is held against the program by another test.
-    let described = read("README.md");
-    let named = words(&read("deploy/prometheus/geft-sweeper.rules.yaml"), "geft_sweeper_");
-    assert!(!named.is_empty());
-    for metric in named {
-        assert!(described.contains(&format!("\n| `{metric}` | ")), "{metric} is no metric");
-    }
 }
 
 fn repository() -> &'static Path {

@@ -2,6 +2,7 @@
 //! audit trail only grows.
 
 mod backlog;
+mod figures;
 mod holds;
 mod late;
 

@@ -29,7 +29,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("health", &[]),
     ("reload", &["config", "database", "sweep", "lifecycle", "systemd", "telemetry"]),
     ("daemon", &["ledger", "sweep", "schedule", "health", "systemd"]),
-    ("figures", &["ledger", "health"]),
+    ("figures", &["session", "ledger", "health"]),
     ("server", &["health", "sweep"]),
     ("systemd", &["health", "ledger", "schedule", "sweep"]),
     ("telemetry", &["config"]),

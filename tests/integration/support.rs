@@ -6,6 +6,7 @@ mod arrivals;
 mod database;
 mod log;
 mod merchant;
+mod metrics;
 mod program;
 mod scene;
 mod shop;
@@ -18,6 +19,8 @@ pub(crate) use database::TestDatabase;
 pub(crate) use log::{Endpoints, events};
 #[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
 pub(crate) use merchant::PaymentSessions;
+#[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
+pub(crate) use metrics::{Metrics, Sample};
 #[allow(unused_imports, reason = "each is for the tests of a room, whichever of them are there")]
 pub(crate) use program::{Finished, Program, Running};
 pub(crate) use scene::{PAUSES, Scene};
