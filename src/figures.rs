@@ -70,7 +70,7 @@ fn register() {
     );
     metrics::describe_gauge!(
         "geft_sweeper_payable_oldest_age_seconds",
-        "The age of the oldest of them, since it was created in the source or, where that is not known, taken on; 0 where there is none."
+        "The age of the oldest session that can still be paid, since it was created in the source or, where that is not told, taken on; 0 where there is none."
     );
     metrics::describe_gauge!(
         "geft_sweeper_paid_after_abandonment_last_hour_sessions",
@@ -98,4 +98,52 @@ fn show(last: Option<&(Figures, Instant)>, started: Instant) {
     let last_sweep = last.and_then(|(figures, read)| Some(figures.last_sweep_s? + read.elapsed().as_secs_f64()));
     metrics::gauge!("geft_sweeper_last_sweep_age_seconds")
         .set(last_sweep.unwrap_or_else(|| started.elapsed().as_secs_f64()).max(0.0));
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    const FIGURES: Figures = Figures {
+        pending: 2.0,
+        in_flight: 1.0,
+        oldest_due_s: 30.0,
+        oldest_open_s: 60.0,
+        paid_within_hour: 0.0,
+        last_sweep_s: Some(20.0),
+    };
+
+    /// The value of a metric without labels, where these figures were read so many minutes ago.
+    fn shown(metric: &str, read: Option<(Figures, u64)>) -> f64 {
+        let now = Instant::now();
+        let ago = |minutes| now.checked_sub(Duration::from_mins(minutes)).unwrap();
+        let last = read.map(|(figures, minutes)| (figures, ago(minutes)));
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || show(last.as_ref(), ago(7)));
+        let text = recorder.handle().render();
+        let value = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+        value.unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_number_is_shown_for_five_minutes_and_never_before_it_was_read() {
+        for (metric, expected) in
+            [("geft_sweeper_payable_sessions", 3.0), ("geft_sweeper_payable_oldest_age_seconds", 60.0)]
+        {
+            assert!(shown(metric, None).is_nan());
+            assert!((shown(metric, Some((FIGURES, 4))) - expected).abs() < f64::EPSILON);
+            assert!(shown(metric, Some((FIGURES, 5))).is_nan());
+        }
+    }
+
+    #[test]
+    fn the_age_of_the_last_sweep_grows_whatever_is_known_of_it() {
+        let age = |read| shown("geft_sweeper_last_sweep_age_seconds", read).round();
+        assert!((age(None) - 420.0).abs() < f64::EPSILON, "since the process started");
+        assert!((age(Some((FIGURES, 6))) - 380.0).abs() < f64::EPSILON);
+        assert!((age(Some((Figures { last_sweep_s: None, ..FIGURES }, 6))) - 420.0).abs() < f64::EPSILON);
+        assert!(age(Some((Figures { last_sweep_s: Some(-90.0), ..FIGURES }, 0))).abs() < f64::EPSILON);
+    }
 }

@@ -41,6 +41,8 @@ async fn refused_credentials_are_shown_everywhere_and_do_not_make_it_unready() {
     let (status, body) = endpoints.json("/readyz").await;
     assert_eq!((status, &body["held_back_by"][0]["reason"]), (200, &json!("credentials_refused")), "{body}");
     assert_eq!(endpoints.get("/healthz").await.0, 200);
+    let shown = "geft_sweeper_held_back{reason=\"credentials_refused\"}";
+    eventually(LIMIT, async || endpoints.metric(shown).await == Some(1.0)).await;
 
     let instance = daemon.events("process.started")[0]["instance"].clone();
     eventually(LIMIT, async || {
@@ -54,6 +56,7 @@ async fn refused_credentials_are_shown_everywhere_and_do_not_make_it_unready() {
     shop.provider.set_client_secret("secret".into());
     eventually(LIMIT, async || shop.number("canceled").await == 5).await;
     eventually(LIMIT, async || endpoints.json("/readyz").await.1["held_back_by"] == json!([])).await;
+    eventually(LIMIT, async || endpoints.metric(shown).await == Some(0.0)).await;
     assert_eq!(daemon.events("sending.held_back").len(), 1, "{}", daemon.stderr());
 }
 
