@@ -30,16 +30,20 @@ pub fn start(ledger: Ledger, health: Arc<Health>, stop: CancellationToken) {
 }
 
 async fn keep_up(ledger: Ledger, health: Arc<Health>, stop: CancellationToken, started: Instant) {
-    let mut last = None;
+    let (mut last, mut said) = (None, false);
     let mut read_again = started;
     loop {
         if is_reachable(&health) {
             if Instant::now() >= read_again {
                 let asked = Instant::now();
                 match ledger.figures().await {
-                    Ok(figures) => last = Some((figures, asked)),
-                    // What is wrong with the database is said by whoever cannot do without it.
-                    Err(error) => tracing::debug!(event = "figures.not_read", %error, "figures stay as they were"),
+                    Ok(figures) => (last, said) = (Some((figures, asked)), false),
+                    Err(error) => {
+                        if !said {
+                            tracing::warn!(event = "figures.not_read", %error, "figures for /metrics are missing");
+                        }
+                        said = true;
+                    }
                 }
                 read_again = Instant::now() + (asked.elapsed() * TIMES).clamp(PAUSE.0, PAUSE.1);
             }

@@ -18,7 +18,7 @@ const BATCHES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]
 /// How often measurements are sorted into their buckets, so that they do not pile up where nobody asks for them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Gathers metrics from here on, for `/metrics`.
+/// Gathers metrics from here on, for `/metrics`; call it in the runtime.
 pub fn start_metrics() -> Result<PrometheusHandle, Error> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&DURATIONS)?

@@ -49,7 +49,8 @@ async fn every_query_of_the_rules_and_of_the_dashboard_finds_its_metrics() {
     let endpoints = daemon.endpoints().await;
     eventually(LIMIT, async || shop.number("canceled").await == 3).await;
     let metrics = endpoints.metrics().await;
-    let queries = [expressions_of_rules(), expressions_of_dashboard()].concat();
+    let mut queries = expressions_of_rules();
+    queries.extend(dashboard().into_iter().map(|(query, _)| query));
     assert!(queries.len() > ALERTS.len() + 20, "{queries:#?}");
     for query in &queries {
         let selectors = selectors(query);
@@ -63,6 +64,16 @@ async fn every_query_of_the_rules_and_of_the_dashboard_finds_its_metrics() {
             };
             assert!(ADDED.contains(&label.as_str()) || selectors.iter().any(has), "no label {label} for {query}");
         }
+    }
+}
+
+#[test]
+fn every_legend_of_the_dashboard_is_made_of_labels_of_its_query() {
+    for (query, legend) in dashboard() {
+        let labels = legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap());
+        let grouped = grouping_labels(&query);
+        assert!(labels.clone().all(|label| grouped.iter().any(|by| by == label)), "{legend} of {query}");
+        assert!(grouped.iter().all(|by| by == "le" || labels.clone().any(|label| label == by)), "{legend} of {query}");
     }
 }
 
@@ -109,12 +120,13 @@ fn expressions_of_rules() -> Vec<String> {
     expressions.collect()
 }
 
-/// Each `expr` of each panel.
-fn expressions_of_dashboard() -> Vec<String> {
+/// The query of each panel and its legend.
+fn dashboard() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row");
     let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
-    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+    let text = |target: &Value, key: &str| target[key].as_str().unwrap().to_owned();
+    targets.map(|target| (text(target, "expr"), text(target, "legendFormat"))).collect()
 }
 
 /// Every selector of a metric of ours.
