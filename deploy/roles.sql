@@ -62,6 +62,7 @@ SELECT format('GRANT %s ON geft_sweeper.%I TO %I', rights, name, :'runtime')
         ('processes', 'SELECT, INSERT, UPDATE, DELETE'),
         ('sweeps', 'SELECT, INSERT, UPDATE'),
         ('cancellations', 'SELECT, INSERT, UPDATE'),
+        ('claims', 'SELECT, INSERT, UPDATE, DELETE'),
         ('cancel_attempts', 'SELECT, INSERT'),
         ('paid_after_abandonment', 'SELECT'),
         ('discovery', 'SELECT, INSERT, UPDATE'),

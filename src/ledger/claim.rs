@@ -99,33 +99,41 @@ impl Ledger {
                 Row,
                 r#"/* geft-sweeper ledger.claim */
                WITH preferred AS (
-                   SELECT session_id, next_attempt_at FROM geft_sweeper.cancellations
-                    WHERE session_id = ANY($7) AND state = 'pending' AND next_attempt_at <= now()
+                   SELECT session_id, due_at FROM geft_sweeper.cancellations
+                    WHERE session_id = ANY($7) AND due_at <= now()
                       AND (reason <> 'aged' OR $5 OR waiting_since <= now() - $6::float8 * interval '1 second')
-                    ORDER BY next_attempt_at, session_id
+                    ORDER BY due_at, session_id
                     LIMIT $1
                     FOR UPDATE SKIP LOCKED),
                due AS (
-                   SELECT session_id, next_attempt_at FROM geft_sweeper.cancellations
-                    WHERE state = 'pending' AND next_attempt_at <= now()
+                   SELECT session_id, due_at FROM geft_sweeper.cancellations
+                    WHERE due_at <= now()
                       AND (reason <> 'aged' OR $5 OR waiting_since <= now() - $6::float8 * interval '1 second')
                       AND session_id <> ALL ($7)
-                    ORDER BY next_attempt_at, session_id
+                    ORDER BY due_at, session_id
                     LIMIT $1
                     FOR UPDATE SKIP LOCKED),
                ours AS (
                    SELECT session_id FROM (
                        SELECT *, true AS comes_first FROM preferred UNION ALL SELECT *, false FROM due) AS found
-                    ORDER BY comes_first DESC, next_attempt_at, session_id
-                    LIMIT $1)
-               UPDATE geft_sweeper.cancellations claimed
-                  SET state = 'in_flight', attempts = attempts + 1, claim = $2, claimed_by = $3,
-                      claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $4::float8 * interval '1 second'
-                 FROM ours WHERE claimed.session_id = ours.session_id
-               RETURNING claimed.session_id, source_key, reason, attempts, counted_attempts,
-                         uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!", next_attempt_at AS "due!",
-                         coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
-                         coalesce(last_outcome = 'interrupted', false) AS "after_interruption!""#,
+                    ORDER BY comes_first DESC, due_at, session_id
+                    LIMIT $1),
+               claimed AS (
+                   UPDATE geft_sweeper.cancellations c SET state = 'in_flight', attempts = attempts + 1, claim = $2
+                     FROM ours WHERE c.session_id = ours.session_id
+                   RETURNING c.*),
+               registered AS (
+                   INSERT INTO geft_sweeper.claims (token, instance, claimed_at, lease_until, session_ids, open)
+                   SELECT $2, $3, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 second',
+                          array_agg(session_id), count(*)
+                     FROM claimed HAVING count(*) > 0
+                   RETURNING claimed_at)
+               SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason AS "reason!",
+                      attempts AS "attempts!", counted_attempts AS "counted_attempts!", uncounted_running AS "uncounted_running!",
+                      may_have_had_effect AS "may_have_had_effect!", registered.claimed_at, next_attempt_at AS "due!",
+                      coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
+                      coalesce(last_outcome = 'interrupted', false) AS "after_interruption!"
+                 FROM claimed, registered"#,
                 i64::from(limit),
                 token,
                 self.instance.name(),
@@ -173,11 +181,14 @@ impl Ledger {
         let statement = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.read_back */
-               SELECT session_id, source_key, reason, attempts, counted_attempts, uncounted_running,
-                      may_have_had_effect, clock_timestamp() AS "claimed_at!", next_attempt_at AS "due!",
+               SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason,
+                      attempts, counted_attempts, uncounted_running, may_have_had_effect, clock_timestamp() AS "claimed_at!",
+                      next_attempt_at AS "due!",
                       coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
                       coalesce(last_outcome = 'interrupted', false) AS "after_interruption!"
-                 FROM geft_sweeper.cancellations WHERE state = 'in_flight' AND claim = $1"#,
+                 FROM geft_sweeper.claims, unnest(session_ids) AS held (session_id)
+                 JOIN geft_sweeper.cancellations c USING (session_id)
+                WHERE token = $1 AND state = 'in_flight' AND claim = $1"#,
             token,
         )
         .fetch_all(self.database.pool());
@@ -191,9 +202,8 @@ impl Ledger {
         let statement = sqlx::query_scalar!(
             "/* geft-sweeper ledger.next_due */
              SELECT extract(epoch FROM least(
-                 (SELECT min(next_attempt_at) FROM geft_sweeper.cancellations
-                   WHERE state = 'pending' AND ($1 OR reason <> 'aged')),
-                 (SELECT min(lease_until) FROM geft_sweeper.cancellations WHERE state = 'in_flight')
+                 (SELECT min(due_at) FROM geft_sweeper.cancellations WHERE $1 OR reason <> 'aged'),
+                 (SELECT min(lease_until) FROM geft_sweeper.claims WHERE open > 0)
              ) - clock_timestamp())::float8",
             aged != Aged::None,
         )
@@ -207,7 +217,7 @@ impl Ledger {
         let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.is_aged_due */
                SELECT EXISTS (SELECT FROM geft_sweeper.cancellations
-                               WHERE state = 'pending' AND reason = 'aged' AND next_attempt_at <= now()) AS "due!""#
+                               WHERE reason = 'aged' AND due_at <= now()) AS "due!""#
         )
         .fetch_one(self.database.pool());
         self.run("asking for sessions that are due for their age", statement).await

@@ -73,21 +73,21 @@ impl Ledger {
             Reserved,
             r#"/* geft-sweeper ledger.reserve_questions */
                WITH due AS (
-                   SELECT session_id, next_attempt_at FROM geft_sweeper.cancellations
-                    WHERE state = 'pending' AND reason = 'aged' AND next_attempt_at <= now()
+                   SELECT session_id, due_at FROM geft_sweeper.cancellations
+                    WHERE reason = 'aged' AND due_at <= now()
                       AND (waiting_since IS NULL OR waiting_since > now() - $3::float8 * interval '1 second')
-                    ORDER BY next_attempt_at, session_id LIMIT $1 FOR UPDATE SKIP LOCKED),
+                    ORDER BY due_at, session_id LIMIT $1 FOR UPDATE SKIP LOCKED),
                waiting AS (
-                   SELECT session_id, next_attempt_at FROM geft_sweeper.cancellations
-                    WHERE state = 'pending' AND reason = 'aged' AND next_attempt_at > now()
+                   SELECT session_id, due_at FROM geft_sweeper.cancellations
+                    WHERE reason = 'aged' AND due_at > now()
                       AND waiting_since > now() - $3::float8 * interval '1 second'
-                      AND asked_at < (SELECT started_at FROM geft_sweeper.sweeps WHERE id = $2)
-                    ORDER BY asked_at, session_id LIMIT $1 FOR UPDATE SKIP LOCKED),
+                      AND to_ask_at < (SELECT started_at FROM geft_sweeper.sweeps WHERE id = $2)
+                    ORDER BY to_ask_at, session_id LIMIT $1 FOR UPDATE SKIP LOCKED),
                chosen AS (SELECT * FROM due UNION ALL SELECT * FROM waiting LIMIT $1)
                UPDATE geft_sweeper.cancellations c
                   SET next_attempt_at = now() + $4::float8 * interval '1 second', asked_at = NULL
                  FROM chosen WHERE c.session_id = chosen.session_id
-               RETURNING c.session_id, c.next_attempt_at AS "until!", chosen.next_attempt_at AS "due!""#,
+               RETURNING c.session_id, c.next_attempt_at AS "until!", chosen.due_at AS "due!""#,
             i64::from(limit),
             sweep,
             grace.as_secs_f64(),
@@ -212,17 +212,24 @@ impl Ledger {
             sqlx::query_as!(
                 Row,
                 r#"/* geft-sweeper ledger.claim_asked */
-                   UPDATE geft_sweeper.cancellations claimed
-                      SET state = 'in_flight', attempts = attempts + 1, claim = $3, claimed_by = $4,
-                          claimed_at = clock_timestamp(), next_attempt_at = now(),
-                          lease_until = clock_timestamp() + $5::float8 * interval '1 second'
-                     FROM UNNEST($1::uuid[], $2::timestamptz[]) AS ours(session_id, until)
-                    WHERE claimed.session_id = ours.session_id AND claimed.next_attempt_at = ours.until
-                      AND claimed.state = 'pending'
-                   RETURNING claimed.session_id, source_key, reason, attempts, counted_attempts,
-                             uncounted_running, may_have_had_effect, claimed_at AS "claimed_at!", next_attempt_at AS "due!",
-                             coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
-                             coalesce(last_outcome = 'interrupted', false) AS "after_interruption!""#,
+                   WITH claimed AS (
+                       UPDATE geft_sweeper.cancellations c
+                          SET state = 'in_flight', attempts = attempts + 1, claim = $3, next_attempt_at = now()
+                         FROM UNNEST($1::uuid[], $2::timestamptz[]) AS ours(session_id, until)
+                        WHERE c.session_id = ours.session_id AND c.next_attempt_at = ours.until AND c.state = 'pending'
+                       RETURNING c.*),
+                   registered AS (
+                       INSERT INTO geft_sweeper.claims (token, instance, claimed_at, lease_until, session_ids, open)
+                       SELECT $3, $4, clock_timestamp(), clock_timestamp() + $5::float8 * interval '1 second',
+                              array_agg(session_id), count(*)
+                         FROM claimed HAVING count(*) > 0
+                       RETURNING claimed_at)
+                   SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason AS "reason!",
+                          attempts AS "attempts!", counted_attempts AS "counted_attempts!", uncounted_running AS "uncounted_running!",
+                      may_have_had_effect AS "may_have_had_effect!", registered.claimed_at, next_attempt_at AS "due!",
+                          coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
+                          coalesce(last_outcome = 'interrupted', false) AS "after_interruption!"
+                     FROM claimed, registered"#,
                 &ids,
                 &marks,
                 token,

@@ -7,7 +7,8 @@ WITH result AS (
            counted, may_have_had_effect, started_at, finished_at, next_attempt_at)),
 moved AS (
     UPDATE geft_sweeper.cancellations c
-       SET state = r.state, last_outcome = r.outcome, next_attempt_at = r.next_attempt_at,
+       SET state = r.state, source_key = CASE r.state WHEN 'pending' THEN coalesce(c.source_key, c.session_id::text) ELSE c.source_key END,
+           last_outcome = r.outcome, next_attempt_at = r.next_attempt_at,
            finished_at = CASE WHEN r.next_attempt_at IS NULL THEN r.finished_at END,
            counted_attempts = c.counted_attempts + r.counted::int,
            uncounted_running = CASE WHEN r.counted THEN 0 ELSE c.uncounted_running + 1 END,
@@ -15,7 +16,7 @@ moved AS (
            session_status = coalesce(r.session_status, c.session_status),
            status_details = CASE WHEN r.session_status IS NULL THEN c.status_details ELSE r.status_details END,
            amount = coalesce(r.amount::numeric, c.amount),
-           claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
+           claim = NULL
       FROM result r
      WHERE c.session_id = r.session_id AND c.claim = r.claim AND c.state = 'in_flight'
     RETURNING c.session_id, c.reference_id, c.attempts, c.reason, c.sweep_id),
@@ -28,6 +29,10 @@ audited AS (
       FROM moved m JOIN result r USING (session_id)
      ORDER BY r.finished_at
     RETURNING session_id),
+let_go AS (
+    UPDATE geft_sweeper.claims k SET open = open - gone.sessions
+      FROM (SELECT r.claim, count(*) AS sessions FROM moved m JOIN result r USING (session_id) GROUP BY r.claim) gone
+     WHERE k.token = gone.claim),
 tallied AS (
     UPDATE geft_sweeper.sweeps s
        SET canceled = s.canceled + t.canceled, already_terminal = s.already_terminal + t.already_terminal,

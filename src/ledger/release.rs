@@ -29,21 +29,28 @@ impl Ledger {
     /// Returns how many were still ours.
     pub async fn release(&self, claims: &[Claim], pause: Option<Duration>) -> Result<u64, Error> {
         let (ids, tokens) = keys(claims);
-        let statement = sqlx::query!(
+        let statement = sqlx::query_scalar!(
             "/* geft-sweeper ledger.release */
-             UPDATE geft_sweeper.cancellations c
-                SET state = 'pending', attempts = attempts - 1,
-                    next_attempt_at = coalesce(clock_timestamp() + $3::float8 * interval '1 second', next_attempt_at),
-                    claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
-               FROM UNNEST($1::uuid[], $2::uuid[]) AS ours(session_id, claim)
-              WHERE c.session_id = ours.session_id AND c.claim = ours.claim AND c.state = 'in_flight'",
+             WITH released AS (
+                 UPDATE geft_sweeper.cancellations c
+                    SET state = 'pending', attempts = attempts - 1, source_key = coalesce(c.source_key, c.session_id::text),
+                        next_attempt_at = coalesce(clock_timestamp() + $3::float8 * interval '1 second', next_attempt_at),
+                        claim = NULL
+                   FROM UNNEST($1::uuid[], $2::uuid[]) AS ours(session_id, claim)
+                  WHERE c.session_id = ours.session_id AND c.claim = ours.claim AND c.state = 'in_flight'
+                 RETURNING ours.claim),
+             let_go AS (
+                 UPDATE geft_sweeper.claims k SET open = open - gone.sessions
+                   FROM (SELECT claim, count(*) AS sessions FROM released GROUP BY claim) gone
+                  WHERE k.token = gone.claim)
+             SELECT count(*) AS \"count!\" FROM released",
             &ids,
             &tokens,
             pause.map(|pause| pause.as_secs_f64()),
         )
-        .execute(self.database.pool());
-        let done = self.run("giving sessions back", statement).await?;
-        Ok(done.rows_affected())
+        .fetch_one(self.database.pool());
+        let released = self.run("giving sessions back", statement).await?;
+        Ok(u64::try_from(released).unwrap_or_default())
     }
 
     /// Ends claimed sessions for which no cancel request was sent. Returns those that were still ours; to ask again
@@ -93,11 +100,14 @@ impl Ledger {
                           session_status = coalesce(ours.session_status, c.session_status),
                           status_details = CASE WHEN ours.session_status IS NULL THEN c.status_details ELSE ours.status_details END,
                           amount = coalesce(ours.amount::numeric, c.amount),
-                          claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
+                          claim = NULL
                      FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
                           AS ours(session_id, claim, state, session_status, status_details, amount)
                     WHERE c.session_id = ours.session_id AND c.claim = ours.claim AND c.state = 'in_flight'
-                   RETURNING c.session_id, c.state, c.session_status),
+                   RETURNING c.session_id, c.state, c.session_status, ours.claim),
+               let_go AS (
+                   UPDATE geft_sweeper.claims k SET open = open - gone.sessions
+                     FROM (SELECT claim, count(*) AS sessions FROM ended GROUP BY claim) gone WHERE k.token = gone.claim),
                tallied AS (
                    UPDATE geft_sweeper.sweeps
                       SET withdrawn = withdrawn + (SELECT count(*) FROM ended WHERE state = 'withdrawn'),

@@ -58,7 +58,7 @@ impl Ledger {
                 Requeued,
                 "/* geft-sweeper ledger.requeue */
                  UPDATE geft_sweeper.cancellations
-                    SET state = 'pending', counted_attempts = 0, uncounted_running = 0,
+                    SET state = 'pending', source_key = coalesce(source_key, session_id::text), counted_attempts = 0, uncounted_running = 0,
                         next_attempt_at = clock_timestamp(), finished_at = NULL
                   WHERE state = 'failed' AND ($1::uuid[] IS NULL OR session_id = ANY($1))
                     AND ($2::text IS NULL OR last_outcome = $2) AND ($3::timestamptz IS NULL OR finished_at >= $3)

@@ -3,12 +3,13 @@
 use super::{Error, Ledger};
 
 /// What the program does with each of its tables.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 15] = [
     ("_sqlx_migrations", "SELECT"),
     ("schema_compatibility", "SELECT"),
     ("processes", "SELECT, INSERT, UPDATE, DELETE"),
     ("sweeps", "SELECT, INSERT, UPDATE"),
     ("cancellations", "SELECT, INSERT, UPDATE"),
+    ("claims", "SELECT, INSERT, UPDATE, DELETE"),
     ("cancel_attempts", "SELECT, INSERT"),
     ("paid_after_abandonment", "SELECT"),
     ("discovery", "SELECT, INSERT, UPDATE"),

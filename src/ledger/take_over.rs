@@ -53,18 +53,21 @@ async fn take_over(
     let expired = sqlx::query_as!(
         Expired,
         r#"/* geft-sweeper ledger.expired */
-         SELECT session_id, counted_attempts,
+         SELECT c.session_id, counted_attempts,
                 coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited', 'interrupted'), false)
                     AS "after_outage!"
-           FROM geft_sweeper.cancellations
-          WHERE state = 'in_flight' AND lease_until < now() ORDER BY lease_until, session_id
-          LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED"#,
+           FROM geft_sweeper.claims k CROSS JOIN LATERAL unnest(k.session_ids) AS held (session_id)
+           JOIN geft_sweeper.cancellations c ON c.session_id = held.session_id AND c.claim = k.token AND c.state = 'in_flight'
+          WHERE k.lease_until < now() ORDER BY k.lease_until, c.session_id
+          LIMIT $1 OFFSET $2 FOR UPDATE OF c SKIP LOCKED"#,
         i64::from(limit),
         i64::from(passed_over),
     )
     .fetch_all(&mut *transaction)
     .await?;
     if expired.is_empty() {
+        forget_claims(&mut transaction).await?;
+        transaction.commit().await?;
         return Ok(0);
     }
     let pauses = expired.iter().map(|row| {
@@ -78,6 +81,20 @@ async fn take_over(
     Ok(taken)
 }
 
+/// Forgets claims whose lease is over and under which nothing is held any more: by the sessions' own rows, whatever the
+/// claim counts.
+async fn forget_claims(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let statement = sqlx::query!(
+        "/* geft-sweeper ledger.forget_claims */
+         DELETE FROM geft_sweeper.claims k
+          WHERE lease_until < now()
+            AND NOT EXISTS (SELECT FROM unnest(k.session_ids) AS held (session_id)
+                              JOIN geft_sweeper.cancellations c USING (session_id)
+                             WHERE c.claim = k.token AND c.state = 'in_flight')"
+    );
+    statement.execute(transaction).await.map(drop)
+}
+
 async fn write(
     transaction: &mut PgConnection,
     sweep: Option<Uuid>,
@@ -89,22 +106,25 @@ async fn write(
     let rows = sqlx::query_scalar!(
         r#"/* geft-sweeper ledger.take_over */
            WITH held AS MATERIALIZED (
-               SELECT c.session_id, c.reference_id, c.attempts, c.reason, c.sweep_id, c.claimed_by, c.claimed_at,
+               SELECT c.session_id, c.reference_id, c.attempts, c.reason, c.sweep_id, c.claim, k.instance, k.claimed_at,
                       now() AS ended, now() + e.pause * interval '1 second' AS again, e.after_outage
                  FROM UNNEST($1::uuid[], $2::float8[], $5::bool[]) AS e(session_id, pause, after_outage)
-                 JOIN geft_sweeper.cancellations c USING (session_id)),
+                 JOIN geft_sweeper.cancellations c USING (session_id) JOIN geft_sweeper.claims k ON k.token = c.claim),
            given_back AS (
                UPDATE geft_sweeper.cancellations c
-                  SET state = 'pending', next_attempt_at = coalesce(held.again, held.ended), last_outcome = 'interrupted',
+                  SET state = 'pending', source_key = coalesce(c.source_key, c.session_id::text), next_attempt_at = coalesce(held.again, held.ended), last_outcome = 'interrupted',
                       counted_attempts = counted_attempts + (NOT held.after_outage)::int,
                       uncounted_running = CASE WHEN held.after_outage THEN uncounted_running + 1 ELSE 0 END,
                       may_have_had_effect = true,
                       claim = NULL, claimed_by = NULL, claimed_at = NULL, lease_until = NULL
                  FROM held WHERE c.session_id = held.session_id),
+           let_go AS (
+               UPDATE geft_sweeper.claims k SET open = open - gone.sessions
+                 FROM (SELECT claim, count(*) AS sessions FROM held GROUP BY claim) gone WHERE k.token = gone.claim),
            audited AS (
                INSERT INTO geft_sweeper.cancel_attempts
                    (session_id, reference_id, attempt, reason, sweep_id, instance, started_at, finished_at, outcome, error, next_attempt_at)
-               SELECT session_id, reference_id, attempts, reason, sweep_id, claimed_by, claimed_at, ended, 'interrupted', $3, again
+               SELECT session_id, reference_id, attempts, reason, sweep_id, instance, claimed_at, ended, 'interrupted', $3, again
                  FROM held
                RETURNING next_attempt_at),
            tallied AS (

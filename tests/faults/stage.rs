@@ -147,9 +147,11 @@ impl Stage {
     /// Ends the leases of these processes, as if their time were over.
     pub(crate) async fn end_leases(&self, instances: &[String]) -> Result<u64, sqlx::Error> {
         // Where a statement of the dead is still under way, it is found the next time.
-        let end = "UPDATE geft_sweeper.cancellations SET lease_until = now() - interval '1 second'
-            WHERE state = 'in_flight' AND claimed_by = ANY($1) AND lease_until > now()";
-        Ok(sqlx::query(end).bind(instances).execute(self.shop.pool()).await?.rows_affected())
+        let end = "WITH over AS (UPDATE geft_sweeper.claims SET lease_until = now() - interval '1 second'
+                WHERE instance = ANY($1) AND lease_until > now() RETURNING open)
+            SELECT coalesce(sum(open), 0) FROM over";
+        let held: i64 = sqlx::query_scalar(end).bind(instances).fetch_one(self.shop.pool()).await?;
+        Ok(u64::try_from(held).unwrap())
     }
 
     /// Waits until every session of the backlog has ended, and the provider has nothing under way.

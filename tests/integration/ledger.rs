@@ -3,6 +3,7 @@
 
 mod backlog;
 mod figures;
+mod claims;
 mod holds;
 mod late;
 
@@ -88,8 +89,7 @@ fn canceled(claim: &Claim) -> AttemptResult {
 
 /// Lets the leases of all sessions run out.
 async fn end_leases(pool: &PgPool) {
-    let statement =
-        "UPDATE geft_sweeper.cancellations SET lease_until = now() - interval '1 second' WHERE state = 'in_flight'";
+    let statement = "UPDATE geft_sweeper.claims SET lease_until = now() - interval '1 second'";
     sqlx::query(statement).execute(pool).await.unwrap();
 }
 

@@ -7,12 +7,13 @@ use geft_sweeper::sandbox::{EndpointFaults, Fault, Faults};
 use crate::commands::{MINUTE, Shop};
 
 /// What a role needs to run the program on a schema that is current, beside USAGE on the schema and SELECT on the source.
-pub(crate) const LEAST_RIGHTS: [(&str, &str); 14] = [
+pub(crate) const LEAST_RIGHTS: [(&str, &str); 15] = [
     ("_sqlx_migrations", "SELECT"),
     ("schema_compatibility", "SELECT"),
     ("processes", "SELECT, INSERT, UPDATE, DELETE"),
     ("sweeps", "SELECT, INSERT, UPDATE"),
     ("cancellations", "SELECT, INSERT, UPDATE"),
+    ("claims", "SELECT, INSERT, UPDATE, DELETE"),
     ("cancel_attempts", "SELECT, INSERT"),
     ("paid_after_abandonment", "SELECT"),
     ("discovery", "SELECT, INSERT, UPDATE"),
@@ -39,11 +40,11 @@ pub(crate) fn grants() -> String {
 async fn migrate_makes_the_schema_says_so_and_the_second_time_writes_nothing() {
     let shop = Shop::without_schema().await;
     let said = shop.program().run(["migrate"]).await.expect_code(0);
-    assert_eq!(said.stdout, "created the schema geft_sweeper, at version 2\n");
+    assert_eq!(said.stdout, "created the schema geft_sweeper, at version 3\n");
     assert_eq!(said.stderr, "");
     let before = shop.contents().await;
     let said = shop.program().run(["migrate"]).await.expect_code(0);
-    assert_eq!(said.stdout, "the schema geft_sweeper is current, at version 2: nothing was written\n");
+    assert_eq!(said.stdout, "the schema geft_sweeper is current, at version 3: nothing was written\n");
     assert_eq!(shop.contents().await, before);
     shop.expect_no_request();
     shop.database.close().await;
@@ -61,7 +62,7 @@ async fn of_five_processes_that_migrate_at_once_one_does_it_and_none_fails() {
     let made = said.iter().filter(|text| text.starts_with("created the schema")).count();
     let found = said.iter().filter(|text| text.contains("nothing was written")).count();
     assert_eq!((made, found), (1, 4), "{said:#?}");
-    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 2);
+    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 3);
     shop.database.close().await;
 }
 
@@ -152,10 +153,10 @@ async fn a_newer_schema_that_declares_itself_compatible_is_worked_with_and_left_
     shop.execute(A_LATER_MIGRATION).await;
     shop.add("abandoned", MINUTE).await;
     let said = shop.program().run(["migrate"]).await.expect_code(0);
-    assert!(said.stdout.contains("at version 1000, newer than this program's 2"), "{}", said.stdout);
+    assert!(said.stdout.contains("at version 1000, newer than this program's 3"), "{}", said.stdout);
     assert_eq!(shop.program().run(["sweep", "--json"]).await.expect_code(0).json()["canceled"], 1);
     shop.program().run(["status"]).await.expect_code(0);
-    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 3);
+    assert_eq!(shop.value::<i64>("SELECT count(*) FROM geft_sweeper._sqlx_migrations").await, 4);
     shop.database.close().await;
 }
 

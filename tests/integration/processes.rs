@@ -51,7 +51,7 @@ async fn after_a_kill_every_request_gets_its_row_and_every_session_its_end() {
         }
     }
     let interrupted = "SELECT count(*) FROM geft_sweeper.cancel_attempts WHERE outcome = 'interrupted'";
-    assert_eq!(shop.value::<i64>(interrupted).await, i64::try_from(leases).unwrap());
+    assert_eq!(shop.value::<i64>(interrupted).await, leases);
     let by = "SELECT DISTINCT instance FROM geft_sweeper.cancel_attempts WHERE outcome = 'interrupted'";
     assert_eq!(shop.value::<String>(by).await, killed, "the row names the process that made the attempt");
     let sweep = "SELECT status FROM geft_sweeper.sweeps ORDER BY started_at LIMIT 1";
@@ -183,7 +183,7 @@ async fn a_process_halted_beyond_its_lease_sends_nothing_more_for_what_it_held()
     assert_eq!(shop.number("in_flight").await, 2);
     hold.release();
     // A real lease, to its end: the halted process cannot know of one that was shortened behind its back.
-    let over = "SELECT bool_and(lease_until < now()) FROM geft_sweeper.cancellations";
+    let over = "SELECT bool_and(lease_until < now()) FROM geft_sweeper.claims";
     eventually(LIMIT, async || shop.value::<bool>(over).await).await;
     program.run(["sweep", "--wait", "30s"]).await.expect_code(0);
     let mut before = shop.requests_and_rows(&ids).await;

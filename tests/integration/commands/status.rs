@@ -8,12 +8,11 @@ use super::{MINUTE, Shop};
 
 /// A session in each state, the pending one due since a known moment.
 const ONE_IN_EACH_STATE: &str = "INSERT INTO geft_sweeper.cancellations
-    (session_id, source_key, reason, sweep_id, state, next_attempt_at, finished_at, claim, claimed_by, claimed_at, lease_until,
+    (session_id, source_key, reason, sweep_id, state, next_attempt_at, finished_at, claim,
      session_status, status_details, reference_id, amount)
     SELECT gen_random_uuid(), '', 'aged', gen_random_uuid(), state,
            CASE WHEN open THEN timestamptz '2026-01-02 03:04:05Z' END, CASE WHEN NOT open THEN now() END,
-           CASE WHEN held THEN gen_random_uuid() END, CASE WHEN held THEN 'x' END, CASE WHEN held THEN now() END,
-           CASE WHEN held THEN now() END, CASE WHEN paid THEN 'Completed' END, CASE WHEN paid THEN 'EFT0301' END,
+           CASE WHEN held THEN gen_random_uuid() END, CASE WHEN paid THEN 'Completed' END, CASE WHEN paid THEN 'EFT0301' END,
            CASE WHEN paid THEN 'order-17' END, CASE WHEN paid THEN 12.50 END
       FROM unnest(ARRAY['pending', 'in_flight', 'canceled', 'already_terminal', 'failed', 'withdrawn']) AS state,
            LATERAL (SELECT state IN ('pending', 'in_flight') AS open, state = 'in_flight' AS held,

@@ -14,8 +14,8 @@ use super::expected::{Row, Standing, Tables};
 pub(super) struct Books(BTreeMap<i64, String>);
 
 const SESSIONS: &str = "SELECT session_id, state, attempts, counted_attempts, uncounted_running, may_have_had_effect,
-    last_outcome, session_status, coalesce(next_attempt_at <= clock_timestamp(), false) AS is_due, claim, claimed_by
-    FROM geft_sweeper.cancellations";
+    last_outcome, session_status, coalesce(next_attempt_at <= clock_timestamp(), false) AS is_due, claim,
+    (SELECT instance FROM geft_sweeper.claims WHERE token = claim) AS claimed_by FROM geft_sweeper.cancellations";
 const ATTEMPTS: &str =
     "SELECT session_id, attempt, outcome, instance, claim, next_attempt_at IS NOT NULL AS is_repeated,
     id, a::text AS whole FROM geft_sweeper.cancel_attempts a";
@@ -85,12 +85,13 @@ fn expect_no_gap(sessions: &[Session], attempts: &[Attempt]) -> Result<(), TestC
 
 /// Session and token of everything that this process holds.
 pub(super) async fn held_by(pool: &PgPool, instance: &str) -> Vec<(Uuid, Uuid)> {
-    let held = "SELECT session_id, claim FROM geft_sweeper.cancellations WHERE claimed_by = $1";
+    let held = "SELECT session_id, claim FROM geft_sweeper.cancellations JOIN geft_sweeper.claims ON token = claim
+        WHERE instance = $1";
     sqlx::query_as(held).bind(instance).fetch_all(pool).await.unwrap()
 }
 
 pub(super) async fn end_leases(pool: &PgPool, instance: &str) {
-    let end = "UPDATE geft_sweeper.cancellations SET lease_until = now() - interval '1 second' WHERE claimed_by = $1";
+    let end = "UPDATE geft_sweeper.claims SET lease_until = now() - interval '1 second' WHERE instance = $1";
     sqlx::query(end).bind(instance).execute(pool).await.unwrap();
 }
 

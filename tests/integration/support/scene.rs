@@ -172,8 +172,8 @@ impl Scene {
 
     /// Lets the leases of all sessions in flight run out.
     pub(crate) async fn let_leases_end(&self) {
-        let statement = "UPDATE geft_sweeper.cancellations
-            SET lease_until = clock_timestamp() - interval '1 second' WHERE state = 'in_flight'";
+        let statement = "UPDATE geft_sweeper.claims
+            SET lease_until = clock_timestamp() - interval '1 second'";
         sqlx::query(statement).execute(self.database.pool()).await.unwrap();
     }
 

@@ -108,11 +108,12 @@ impl Shop {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
 
-    /// Ends every lease now, as if its time were over.
-    pub(crate) async fn end_leases(&self) -> u64 {
+    /// Ends every lease now, as if its time were over, and tells how many sessions were held.
+    pub(crate) async fn end_leases(&self) -> i64 {
         let end =
-            "UPDATE geft_sweeper.cancellations SET lease_until = now() - interval '1 second' WHERE state = 'in_flight'";
-        sqlx::query(end).execute(&self.pool).await.unwrap().rows_affected()
+            "WITH over AS (UPDATE geft_sweeper.claims SET lease_until = now() - interval '1 second' RETURNING open)
+            SELECT coalesce(sum(open), 0) FROM over";
+        self.value(end).await
     }
 
     /// Fails unless each session's attempts are 1, 2, 3 … without a gap, as many as its row says.
