@@ -27,7 +27,7 @@ pub use apis::{Api, ApiStanding, Look};
 pub use backlog::{Backlog, PaidAfterAbandonment};
 pub use brakes::{ActingBrake, Brake};
 pub use claim::Aged;
-pub use discover::{DUE_OR_NOT_TAKEN_ON, NOT_TAKEN_ON, Progress};
+pub use discover::{Claiming, DUE_OR_NOT_TAKEN_ON, NOT_TAKEN_ON, Progress};
 pub use figures::Figures;
 pub use holds::Hold;
 pub use intakes::{Intake, Standing};

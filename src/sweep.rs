@@ -7,6 +7,7 @@ mod aging;
 mod attempt;
 mod blast_radius;
 mod brakes;
+mod discovered;
 mod discovery;
 mod environment;
 mod measures;

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Error, Ledger};
-use crate::session::{Claim, Reason, SessionId};
+use crate::session::{Candidate, Claim, Reason, SessionId};
 
 /// What is kept of a lease for writing the result down.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -30,12 +30,53 @@ pub enum Aged {
 pub(super) struct Doubtful(Arc<Mutex<Option<(Uuid, Instant)>>>);
 
 impl Doubtful {
-    fn set_locked(&self, claim: Option<(Uuid, Instant)>) {
+    pub(super) fn set_locked(&self, claim: Option<(Uuid, Instant)>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = claim;
+    }
+
+    /// Whether no claim is in doubt.
+    pub(super) fn is_free_locked(&self) -> bool {
+        self.get_locked().is_none()
     }
 
     fn get_locked(&self) -> Option<(Uuid, Instant)> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What all claims of one batch share.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) token: Uuid,
+    pub(super) asked_at: Instant,
+    pub(super) answered_at: Instant,
+    pub(super) claimed_at: DateTime<Utc>,
+    pub(super) lease: Duration,
+}
+
+impl Taken {
+    /// The claim of a session that was taken on with it.
+    pub(super) fn claim(&self, candidate: &Candidate) -> Claim {
+        Claim {
+            token: self.token,
+            session_id: candidate.session_id,
+            source_key: candidate.source_key.clone(),
+            reason: candidate.reason.clone(),
+            attempt: 1,
+            counted: 0,
+            uncounted_running: 0,
+            may_have_had_effect: false,
+            after_outage: false,
+            after_interruption: false,
+            claimed_at: self.claimed_at,
+            answered_at: self.answered_at,
+            deadline: self.deadline(),
+        }
+    }
+
+    /// From before the claim was sent: never later than the lease in the database.
+    fn deadline(&self) -> Instant {
+        self.asked_at + self.lease.saturating_sub(MARGIN)
     }
 }
 

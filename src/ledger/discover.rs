@@ -2,12 +2,16 @@
 //!
 //! It never decides what a candidate is.
 
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::claim::Taken;
 use super::{Error, Intake, Ledger, intakes};
-use crate::session::Candidate;
+use crate::session::{Candidate, Claim};
 
 /// A condition for the source's statement, true for a session that is not taken on. `{session_id}` stands for the
 /// session's id there.
@@ -28,6 +32,17 @@ pub struct Progress {
     pub full_pass_age_s: f64,
 }
 
+/// Which of the sessions that are taken on are claimed in the same breath.
+#[derive(Clone, Copy, Debug)]
+pub struct Claiming {
+    /// At the most so many.
+    pub limit: usize,
+    /// For how long.
+    pub lease: Duration,
+    /// Also those that are to be canceled for their age.
+    pub aged: bool,
+}
+
 impl Ledger {
     /// Locks discovery for the transaction on this connection, and gives the moment at which the transaction began;
     /// none where another process discovers just now.
@@ -45,45 +60,107 @@ impl Ledger {
     /// ten minutes, what is released apart. They must be distinct and ordered by id, so that two processes cannot wait for
     /// each other.
     pub async fn take_on(&self, sweep: Uuid, candidates: &[Candidate], most: u64) -> Result<Intake, Error> {
+        let mut columns = Columns::default();
+        candidates.iter().for_each(|candidate| columns.push(candidate, None));
+        let (intake, _) = self.take_columns_on(sweep, &columns, most, Duration::ZERO).await?;
+        Ok(intake)
+    }
+
+    /// The same, and claims the first of those that were never taken on before: they cost one write less.
+    ///
+    /// After a failure it is not known whether the claim was committed: the next claim reads it back by its token first.
+    /// While that is so of an earlier claim, nothing is claimed here.
+    pub async fn take_on_claiming(
+        &self,
+        sweep: Uuid,
+        candidates: &[Candidate],
+        most: u64,
+        claiming: Claiming,
+    ) -> Result<(Intake, Vec<Claim>), Error> {
+        let token = self.doubtful.is_free_locked().then(Uuid::new_v4);
+        let asked_at = Instant::now();
+        let mut columns = Columns::default();
+        let mut room = claiming.limit;
+        for candidate in candidates {
+            let may = room > 0 && (claiming.aged || !candidate.reason.is_age());
+            room -= usize::from(may);
+            columns.push(candidate, token.filter(|_| may));
+        }
+        if let Some(token) = token {
+            self.doubtful.set_locked(Some((token, asked_at)));
+        }
+        let (intake, claimed) = self.take_columns_on(sweep, &columns, most, claiming.lease).await?;
+        if token.is_some() {
+            self.doubtful.set_locked(None);
+        }
+        let (Some(token), Some((ids, claimed_at))) = (token, claimed.filter(|_| intake != Intake::Refused)) else {
+            return Ok((intake, Vec::new()));
+        };
+        let taken = Taken { token, asked_at, answered_at: Instant::now(), claimed_at, lease: claiming.lease };
+        let ids: HashSet<Uuid> = ids.into_iter().collect();
+        let ours = candidates.iter().filter(|candidate| ids.contains(&candidate.session_id.uuid()));
+        Ok((intake, ours.map(|candidate| taken.claim(candidate)).collect()))
+    }
+
+    async fn take_columns_on(
+        &self,
+        sweep: Uuid,
+        columns: &Columns,
+        most: u64,
+        lease: Duration,
+    ) -> Result<(Intake, Option<(Vec<Uuid>, DateTime<Utc>)>), Error> {
         let taking = async {
             let mut transaction = self.database.pool().begin().await?;
             intakes::lock(&mut transaction).await?;
-            let sessions = Self::insert(&mut transaction, sweep, candidates).await?;
+            let (sessions, claimed) = self.insert(&mut transaction, sweep, columns, lease).await?;
             let intake = intakes::record(&mut transaction, sweep, sessions, most).await?;
             if intake == Intake::Refused {
                 transaction.rollback().await?;
             } else {
                 transaction.commit().await?;
             }
-            Ok(intake)
+            Ok((intake, claimed))
         };
         self.run("taking sessions on", taking).await
     }
 
-    /// Inserts those that are new, and tells how many that were.
-    async fn insert(transaction: &mut PgConnection, sweep: Uuid, candidates: &[Candidate]) -> Result<u64, sqlx::Error> {
-        let mut columns = Columns::default();
-        for candidate in candidates {
-            columns.push(candidate);
-        }
-        let statement = sqlx::query_scalar!(
+    /// Inserts those that are new. Tells how many that were, which of them are claimed, and since when.
+    async fn insert(
+        &self,
+        transaction: &mut PgConnection,
+        sweep: Uuid,
+        columns: &Columns,
+        lease: Duration,
+    ) -> Result<(u64, Option<(Vec<Uuid>, DateTime<Utc>)>), sqlx::Error> {
+        let statement = sqlx::query!(
             r#"/* geft-sweeper ledger.take_on */
                WITH taken AS (
                    INSERT INTO geft_sweeper.cancellations AS known
-                       (session_id, source_key, reference_id, reason, source_status, source_created_at, sweep_id, next_attempt_at)
-                   SELECT candidate.*, $7::uuid, now()
-                     FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[]) AS candidate
+                       (session_id, source_key, reference_id, reason, source_status, source_created_at, sweep_id,
+                        next_attempt_at, state, attempts, claim)
+                   SELECT session_id, CASE WHEN claim IS NULL OR source_key <> session_id::text THEN source_key END,
+                          reference_id, reason, source_status, source_created_at, $7::uuid, now(),
+                          CASE WHEN claim IS NULL THEN 'pending' ELSE 'in_flight' END, (claim IS NOT NULL)::int, claim
+                     FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $8::uuid[])
+                          AS candidate (session_id, source_key, reference_id, reason, source_status, source_created_at, claim)
                    ON CONFLICT (session_id) DO UPDATE SET
-                       source_key = excluded.source_key, reference_id = excluded.reference_id, reason = excluded.reason,
+                       source_key = coalesce(excluded.source_key, known.session_id::text), reference_id = excluded.reference_id, reason = excluded.reason,
                        source_status = excluded.source_status, source_created_at = excluded.source_created_at,
                        sweep_id = excluded.sweep_id, state = 'pending', next_attempt_at = excluded.next_attempt_at,
                        counted_attempts = 0, uncounted_running = 0, discovered_at = clock_timestamp(), finished_at = NULL,
                        waiting_since = NULL, asked_at = NULL
                    WHERE known.state = 'withdrawn'
-                   RETURNING 1)
-               , tallied AS (
+                   RETURNING session_id, claim),
+               registered AS (
+                   INSERT INTO geft_sweeper.claims (token, instance, claimed_at, lease_until, session_ids, open)
+                   SELECT claim, $9, clock_timestamp(), clock_timestamp() + $10::float8 * interval '1 second',
+                          array_agg(session_id), count(*)
+                     FROM taken WHERE claim IS NOT NULL GROUP BY claim
+                   RETURNING session_ids, claimed_at),
+               tallied AS (
                    UPDATE geft_sweeper.sweeps SET discovered = discovered + (SELECT count(*) FROM taken) WHERE id = $7)
-               SELECT count(*) AS "count!" FROM taken"#,
+               SELECT (SELECT count(*) FROM taken) AS "taken!", session_ids AS "session_ids?", claimed_at AS "claimed_at?"
+                 FROM (VALUES (1)) AS one LEFT JOIN registered ON true"#,
             &columns.session_ids,
             &columns.source_keys,
             &columns.reference_ids as &[Option<String>],
@@ -91,9 +168,12 @@ impl Ledger {
             &columns.statuses as &[Option<String>],
             &columns.created as &[Option<DateTime<Utc>>],
             sweep,
+            &columns.claims as &[Option<Uuid>],
+            self.instance.name(),
+            lease.as_secs_f64(),
         );
-        let taken = statement.fetch_one(transaction).await?;
-        Ok(u64::try_from(taken).unwrap_or_default())
+        let row = statement.fetch_one(transaction).await?;
+        Ok((u64::try_from(row.taken).unwrap_or_default(), row.session_ids.zip(row.claimed_at)))
     }
 
     /// Adds to the sweep's count of source rows that could not be used.
@@ -166,15 +246,17 @@ struct Columns {
     reasons: Vec<String>,
     statuses: Vec<Option<String>>,
     created: Vec<Option<DateTime<Utc>>>,
+    claims: Vec<Option<Uuid>>,
 }
 
 impl Columns {
-    fn push(&mut self, candidate: &Candidate) {
+    fn push(&mut self, candidate: &Candidate, claim: Option<Uuid>) {
         self.session_ids.push(candidate.session_id.uuid());
         self.source_keys.push(candidate.source_key.clone());
         self.reference_ids.push(candidate.reference_id.clone());
         self.reasons.push(candidate.reason.as_str().to_owned());
         self.statuses.push(candidate.source_status.clone());
         self.created.push(candidate.source_created_at);
+        self.claims.push(claim);
     }
 }

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn standing(recent: u64, released: u64) -> Standing {
-        Standing { recent, released, braked: None }
+        Standing { recent, released, ..Standing::default() }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Discovery: pages of candidates from the source into the ledger, by one process at a time.
 //!
 //! The merchant's table is read in a read-only transaction that also holds the lock. What is found is weighed as a whole,
-//! and then taken on page by page beside it, so that work can begin before the last page is read.
+//! and then taken on page by page beside it. A process that is alone sends for what it takes on at once; others find the
+//! rest as soon as it is read.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,16 +13,15 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::blast_radius::Weighed;
+use super::discovered::Discovered;
 use super::{Error, Phase, Shared, Sweeper, telling};
-use crate::ledger::{self, Brake, Intake, Trigger};
+use crate::ledger::{self, Brake, Trigger};
 use crate::session::Candidate;
 use crate::source::{self, Fate, Page, Source};
 
 const READING: &str = "reading the source";
 /// Rows read at a time.
-const PAGE: u32 = 1_000;
-/// Skipped rows named in the log of one sweep; the rest is only counted.
-const SKIPPED_NAMED: usize = 5;
+pub(super) const PAGE: u32 = 1_000;
 /// How far a sweep that reads only changes goes back behind the last one: a change is seen that was committed late.
 const OVERLAP: TimeDelta = TimeDelta::minutes(15);
 /// How often the whole lookback is read, whatever changed, and its statuses are counted.
@@ -38,7 +38,7 @@ pub trait DryRun {
 impl Shared {
     /// Finds what is to be canceled and takes it on. Where another process does so just now, there is nothing to do. Gives
     /// the sentence of the brake where there was too much to take on, and nothing was.
-    pub(super) async fn discover(&self, sweep: Uuid, trigger: Trigger) -> Result<Option<String>, Error> {
+    pub(super) async fn discover(self: &Arc<Self>, sweep: Uuid, trigger: Trigger) -> Result<Option<String>, Error> {
         self.progress.enter(Phase::Discovering);
         let done = self.discover_locked(sweep).await;
         self.progress.enter(Phase::Canceling);
@@ -53,7 +53,7 @@ impl Shared {
     }
 
     /// Locks: discovery, all processes together, in the transaction that reads.
-    async fn discover_locked(&self, sweep: Uuid) -> Result<Option<String>, Error> {
+    async fn discover_locked(self: &Arc<Self>, sweep: Uuid) -> Result<Option<String>, Error> {
         let mut transaction = self.begin_reading().await?;
         let locked = self.ledger.try_lock_discovery(&mut transaction).await?;
         let standing = self.ledger.discovery_standing(&mut transaction).await?;
@@ -75,8 +75,14 @@ impl Shared {
             }
         };
         self.lift_brake(Brake::BlastRadius).await?;
-        let to_its_end = self.take_all_on(sweep, most, &source, first, &mut transaction).await?;
-        transaction.commit().await.map_err(|error| self.database_failed(READING, error))?;
+        let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
+        if standing.is_alone {
+            self.work_on_discovered(&mut discovered).await?;
+        }
+        let to_its_end = self.take_rest_on(&mut discovered).await?;
+        telling::skipped(discovered.skipped_rows, &discovered.skipped);
+        telling::released(sweep, discovered.released);
+        discovered.transaction.commit().await.map_err(|error| self.database_failed(READING, error))?;
         if to_its_end && source.tracks_changes() {
             self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
         }
@@ -89,45 +95,6 @@ impl Shared {
         begin.await.map_err(|error| self.database_failed(READING, error))
     }
 
-    /// Takes page after page on, from the first. False where that ended before the last.
-    async fn take_all_on(
-        &self,
-        sweep: Uuid,
-        most: u64,
-        source: &Source,
-        first: Page,
-        transaction: &mut PgConnection,
-    ) -> Result<bool, Error> {
-        let mut skipped = Vec::new();
-        let (mut skipped_rows, mut released) = (0, 0);
-        let mut page = first;
-        let to_its_end = loop {
-            match self.take_on(sweep, most, &page).await? {
-                Intake::Taken { released: past_the_limit, .. } => released += past_the_limit,
-                Intake::Refused => {
-                    tracing::info!(
-                        event = "discovery.overtaken",
-                        "the limit was reached after the sessions were counted; the next sweep counts anew"
-                    );
-                    break false;
-                }
-            }
-            skipped_rows += page.skipped.len();
-            skipped.extend(page.skipped);
-            skipped.truncate(SKIPPED_NAMED);
-            if page.is_last {
-                break true;
-            }
-            if self.stop.is_cancelled() {
-                break false;
-            }
-            page = self.limited(source.next_page(transaction, PAGE)).await?.unwrap_or_else(Page::end);
-        };
-        telling::skipped(skipped_rows, &skipped);
-        telling::released(sweep, released);
-        Ok(to_its_end)
-    }
-
     /// From when on changes are to be read; none where everything within the lookback is.
     async fn changes_since(&self, source: &Source) -> Result<Option<DateTime<Utc>>, Error> {
         if !source.tracks_changes() {
@@ -136,20 +103,6 @@ impl Shared {
         let progress = self.ledger.discovery_progress(&source.fingerprint()).await?;
         let recent = progress.filter(|progress| progress.full_pass_age_s < FULL_PASS.as_secs_f64());
         Ok(recent.map(|progress| progress.changes_read_to - OVERLAP))
-    }
-
-    async fn take_on(&self, sweep: Uuid, most: u64, page: &Page) -> Result<Intake, Error> {
-        let mut intake = Intake::Taken { sessions: 0, released: 0 };
-        if !page.candidates.is_empty() {
-            intake = self.ledger.take_on(sweep, &page.candidates, most).await?;
-            if let Intake::Taken { sessions, .. } = intake {
-                self.progress.count_discovered(sessions);
-            }
-        }
-        if !page.skipped.is_empty() {
-            self.ledger.count_skipped(sweep, number(page.skipped.len())).await?;
-        }
-        Ok(intake)
     }
 
     /// Counts the statuses that nobody mapped and the rows dated in the future: they are left alone, and said so.
@@ -206,7 +159,7 @@ impl Shared {
         }
     }
 
-    fn database_failed(&self, doing: &'static str, source: sqlx::Error) -> Error {
+    pub(super) fn database_failed(&self, doing: &'static str, source: sqlx::Error) -> Error {
         self.database.note_failure(&source);
         Error::Database { doing, source }
     }
@@ -233,6 +186,6 @@ impl Sweeper {
     }
 }
 
-fn number(length: usize) -> u64 {
+pub(super) fn number(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -39,19 +39,40 @@ pub enum End {
     Unfinished,
 }
 
+/// What is to be done next.
+pub(super) enum Turn {
+    /// Nothing more.
+    End(End),
+    /// So many sessions may be begun.
+    Room(usize),
+    /// To wait until more have ended.
+    Wait,
+}
+
 impl Shared {
     /// Works until nothing is due, sending is held back, or the process is to stop; where `until` is given no longer than
     /// that. What was begun is finished.
     pub(super) async fn work(self: &Arc<Self>, until: Option<Instant>) -> Result<End, Error> {
+        self.work_beside(async |tasks| self.fill(tasks, until).await).await
+    }
+
+    /// Lets `fill` begin tasks, and sees each of them to its end, whatever ended `fill`.
+    pub(super) async fn work_beside(
+        self: &Arc<Self>,
+        fill: impl AsyncFnOnce(&mut JoinSet<()>) -> Result<End, Error>,
+    ) -> Result<End, Error> {
         tokio::select! {
-            end = self.work_to_the_end(until) => end,
+            end = self.work_to_the_end(fill) => end,
             never = self.keep_looking() => match never {},
         }
     }
 
-    async fn work_to_the_end(self: &Arc<Self>, until: Option<Instant>) -> Result<End, Error> {
+    async fn work_to_the_end(
+        self: &Arc<Self>,
+        fill: impl AsyncFnOnce(&mut JoinSet<()>) -> Result<End, Error>,
+    ) -> Result<End, Error> {
         let mut tasks = JoinSet::new();
-        let end = self.fill(&mut tasks, until).await;
+        let end = fill(&mut tasks).await;
         if !matches!(end, Ok(End::Idle)) {
             self.give_back_doubtful(&mut tasks).await;
         }
@@ -72,62 +93,64 @@ impl Shared {
     async fn fill(self: &Arc<Self>, tasks: &mut JoinSet<()>, until: Option<Instant>) -> Result<End, Error> {
         let mut nothing_due_before = None;
         loop {
-            if self.stop.is_cancelled() {
-                return Ok(End::Stopped);
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(End::Unfinished);
-            }
-            self.heed_clocks().await?;
-            if let Some(held) = self.held_back_now() {
-                return Ok(End::Held(held));
-            }
-            let mut ahead = self.gate.worth_claiming(self.lease / 4).min(self.affordable());
-            if self.client.sends_one_at_a_time() {
-                ahead = ahead.min(AT_ONE_A_TIME);
-            }
-            let room = ahead.saturating_sub(tasks.len());
             nothing_due_before = nothing_due_before.filter(|until| Instant::now() < *until);
             let may_claim = nothing_due_before.is_none() && !self.recorder.is_failing();
-            if (tasks.is_empty() || may_claim) && room * 2 >= ahead {
-                if !self.may_send().await? {
-                    return Ok(End::Refused);
-                }
-                self.share_holds().await?;
-                if let Some(held) = self.held_back_now() {
-                    return Ok(End::Held(held));
-                }
-                let claimed = self.begin(tasks, room).await?;
-                if claimed > 0 {
-                    self.progress.set_working(true);
-                }
-                if claimed == 0 && tasks.is_empty() {
-                    if self.compare_clocks().await? {
-                        continue;
+            match self.turn(tasks, until, may_claim).await? {
+                Turn::End(end) => return Ok(end),
+                Turn::Room(room) => {
+                    let claimed = self.begin(tasks, room).await?;
+                    if claimed > 0 {
+                        self.progress.set_working(true);
                     }
-                    return Ok(End::Idle);
+                    if claimed == 0 && tasks.is_empty() {
+                        if self.compare_clocks().await? {
+                            continue;
+                        }
+                        return Ok(End::Idle);
+                    }
+                    // Fewer than there was room for: no more is due just now, but may be before any attempt ends.
+                    nothing_due_before = (claimed < room).then(|| Instant::now() + NOTHING_DUE);
                 }
-                // Fewer than there was room for: no more is due just now, but may be before any attempt ends.
-                nothing_due_before = (claimed < room).then(|| Instant::now() + NOTHING_DUE);
+                Turn::Wait => {}
             }
             self.wait_for_room(tasks, nothing_due_before).await;
         }
     }
 
-    fn held_back_now(&self) -> Option<HeldBack> {
-        self.gate.held_back().filter(|held| Instant::now() < held.until)
+    /// Whether it is time to begin more, and how many. Where nothing is under way it is, whatever `may_claim` says.
+    pub(super) async fn turn(
+        &self,
+        tasks: &JoinSet<()>,
+        until: Option<Instant>,
+        may_claim: bool,
+    ) -> Result<Turn, Error> {
+        if self.stop.is_cancelled() {
+            return Ok(Turn::End(End::Stopped));
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(Turn::End(End::Unfinished));
+        }
+        self.heed_clocks().await?;
+        if let Some(held) = self.held_back_now() {
+            return Ok(Turn::End(End::Held(held)));
+        }
+        let mut ahead = self.gate.worth_claiming(self.lease / 4, self.per_second.unwrap_or(f64::INFINITY));
+        if self.client.sends_one_at_a_time() {
+            ahead = ahead.min(AT_ONE_A_TIME);
+        }
+        let room = ahead.saturating_sub(tasks.len());
+        if !(tasks.is_empty() || may_claim) || room * 2 < ahead {
+            return Ok(Turn::Wait);
+        }
+        if !self.may_send().await? {
+            return Ok(Turn::End(End::Refused));
+        }
+        self.share_holds().await?;
+        Ok(self.held_back_now().map_or(Turn::Room(room), |held| Turn::End(End::Held(held))))
     }
 
-    /// How many requests the rate limit lets this process send within a quarter of the lease.
-    fn affordable(&self) -> usize {
-        let Some(per_second) = self.per_second else { return usize::MAX };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "positive; a cast from float saturates"
-        )]
-        let requests = (per_second * self.lease.as_secs_f64() / 4.0) as usize;
-        requests.max(1)
+    fn held_back_now(&self) -> Option<HeldBack> {
+        self.gate.held_back().filter(|held| Instant::now() < held.until)
     }
 
     /// Claims at most `room` sessions and begins to pursue them, or to ask for them first. Returns how many.
@@ -146,11 +169,22 @@ impl Shared {
         };
         measures::claimed(claims.len(), asked.elapsed());
         let claimed = u32::try_from(claims.len()).unwrap_or(u32::MAX);
-        for (claim, intent) in self.look_again(tasks, &source, claims).await? {
-            tasks.spawn(Arc::clone(self).pursue(claim, intent));
-        }
+        self.pursue_all(tasks, &source, claims).await?;
         let asked = self.begin_asking(tasks, sweep, room.saturating_sub(claimed)).await?;
         Ok(usize::try_from(claimed.saturating_add(asked)).unwrap_or(usize::MAX))
+    }
+
+    /// Begins to pursue claimed sessions.
+    pub(super) async fn pursue_all(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        source: &Source,
+        claims: Vec<Claim>,
+    ) -> Result<(), Error> {
+        for (claim, intent) in self.look_again(tasks, source, claims).await? {
+            tasks.spawn(Arc::clone(self).pursue(claim, intent));
+        }
+        Ok(())
     }
 
     fn current_sweep_locked(&self) -> Option<Uuid> {
@@ -250,7 +284,7 @@ impl Shared {
         }
     }
 
-    async fn wait_for_room(&self, tasks: &mut JoinSet<()>, nothing_due_before: Option<Instant>) {
+    pub(super) async fn wait_for_room(&self, tasks: &mut JoinSet<()>, nothing_due_before: Option<Instant>) {
         let pause = async {
             match nothing_due_before {
                 Some(until) => tokio::time::sleep_until(until.into()).await,

@@ -13,6 +13,9 @@ use super::{Circuit, Why};
 use crate::outcome::Attempt;
 use crate::session::SessionId;
 
+/// For how long is claimed ahead, where the provider is quick.
+const AHEAD: Duration = Duration::from_millis(250);
+
 /// What came of asking to pass.
 #[derive(Debug)]
 pub enum Entry<'gate> {
@@ -136,22 +139,26 @@ impl Gate {
         self.state_locked().evidence.refused_from_the_start()
     }
 
-    /// How many sessions are worth claiming ahead: twice what may be under way, and no more than can be sent within
-    /// `time`; one to find out with.
+    /// How many sessions are worth claiming ahead: what can be sent within [`AHEAD`], at least twice what may be under
+    /// way, and no more than can be sent within `time`; one to find out with. `per_second`: the requests that all processes
+    /// together may send.
     #[must_use]
-    pub fn worth_claiming(&self, time: Duration) -> usize {
+    pub fn worth_claiming(&self, time: Duration, per_second: f64) -> usize {
         let state = self.state_locked();
         if state.finds_out() {
             return 1;
         }
-        let rounds = (time.as_secs_f64() / state.attempt_s.max(0.001)).min(2.0);
+        #[expect(clippy::cast_precision_loss, reason = "a window is small")]
+        let window = state.window as f64;
+        let within = |time: Duration| {
+            (window * time.as_secs_f64() / state.attempt_s.max(0.001)).min(per_second * time.as_secs_f64())
+        };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a small positive number: at most twice max_in_flight"
+            reason = "a small positive number: what is sent within a moment"
         )]
-        let sendable = (state.window as f64 * rounds) as usize;
+        let sendable = within(AHEAD).max(window * 2.0).min(within(time)) as usize;
         sendable.max(1)
     }
 

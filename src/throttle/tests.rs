@@ -246,9 +246,9 @@ fn a_hold_without_a_stated_time_grows() {
 #[test]
 fn no_more_is_claimed_than_can_be_sent_in_time() {
     let gate = Gate::new(32, Duration::from_secs(10));
-    assert_eq!(gate.worth_claiming(Duration::from_secs(15)), 48);
-    assert_eq!(gate.worth_claiming(Duration::from_hours(1)), 64);
-    assert_eq!(gate.worth_claiming(Duration::from_millis(1)), 1);
+    assert_eq!(gate.worth_claiming(Duration::from_secs(15), f64::INFINITY), 48);
+    assert_eq!(gate.worth_claiming(Duration::from_hours(1), f64::INFINITY), 64);
+    assert_eq!(gate.worth_claiming(Duration::from_millis(1), f64::INFINITY), 1);
 }
 
 #[test]

@@ -18,8 +18,8 @@ use super::{BATCH, Entry, Released, State, Told};
 use crate::ledger::{AttemptResult, Error, Ledger, Recorded};
 use crate::session::Claim;
 
-/// How long entries are gathered.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long entries are gathered while they keep coming, and how long the next one is waited for.
+const GATHER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(5));
 /// The first and the longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long a process that is to end goes on trying to write a batch.
@@ -51,10 +51,11 @@ impl Writer {
     pub(super) async fn run(mut self, mut received: mpsc::Receiver<Entry>) {
         let mut batch = Vec::with_capacity(BATCH);
         while received.recv_many(&mut batch, BATCH).await > 0 {
-            let until = Instant::now() + GATHER;
+            let until = Instant::now() + GATHER.0;
             while batch.len() < BATCH {
                 let room = BATCH - batch.len();
-                match tokio::time::timeout_at(until.into(), received.recv_many(&mut batch, room)).await {
+                let next = until.min(Instant::now() + GATHER.1);
+                match tokio::time::timeout_at(next.into(), received.recv_many(&mut batch, room)).await {
                     Ok(more) if more > 0 => {}
                     _ => break,
                 }

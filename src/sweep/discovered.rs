@@ -1,0 +1,163 @@
+//! What a discovery found, on its way into the ledger: a part of it claimed in the same breath and sent for at once, the
+//! rest left to whoever claims it.
+//!
+//! Nothing is taken on past the limit that was weighed, and nothing after the process was asked to stop.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::{Postgres, Transaction};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::discovery::{PAGE, number};
+use super::work::{End, Turn};
+use super::{Error, Phase, Shared};
+use crate::ledger::{Aged, Claiming, Intake};
+use crate::session::{Candidate, Claim};
+use crate::source::{Page, Skipped, Source};
+
+/// How long at the most sessions are sent for as they are taken on: meanwhile the transaction that reads stays open, and no
+/// other process finds them.
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// Skipped rows named in the log of one sweep; the rest is only counted.
+const SKIPPED_NAMED: usize = 5;
+
+/// The open discovery of one sweep.
+pub(super) struct Discovered {
+    pub(super) transaction: Transaction<'static, Postgres>,
+    source: Arc<Source>,
+    sweep: Uuid,
+    /// The limit that was weighed.
+    most: u64,
+    /// Read and not taken on yet, distinct and ordered by id.
+    candidates: VecDeque<Candidate>,
+    read_to_its_end: bool,
+    /// The limit was reached although less had been counted: nothing more is taken on.
+    overtaken: bool,
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) skipped_rows: usize,
+    /// Sessions taken on past the limit because somebody released them.
+    pub(super) released: u64,
+    /// Rows of the page at hand that could not be used and are not counted yet.
+    uncounted: usize,
+}
+
+impl Discovered {
+    pub(super) fn new(
+        transaction: Transaction<'static, Postgres>,
+        source: Arc<Source>,
+        sweep: Uuid,
+        most: u64,
+        first: Page,
+    ) -> Self {
+        let mut discovered = Self {
+            transaction,
+            source,
+            sweep,
+            most,
+            candidates: VecDeque::new(),
+            read_to_its_end: false,
+            overtaken: false,
+            skipped: Vec::new(),
+            skipped_rows: 0,
+            released: 0,
+            uncounted: 0,
+        };
+        discovered.note(first);
+        discovered
+    }
+
+    fn note(&mut self, page: Page) {
+        self.candidates.extend(page.candidates);
+        self.read_to_its_end = page.is_last;
+        self.skipped_rows += page.skipped.len();
+        self.uncounted += page.skipped.len();
+        self.skipped.extend(page.skipped);
+        self.skipped.truncate(SKIPPED_NAMED);
+    }
+
+    /// At most so many of the candidates that come next, of one page; none at the end.
+    fn take(&mut self, most: usize) -> Vec<Candidate> {
+        self.candidates.drain(..most.min(self.candidates.len())).collect()
+    }
+
+    fn is_at_its_end(&self) -> bool {
+        self.overtaken || (self.candidates.is_empty() && self.read_to_its_end)
+    }
+}
+
+impl Shared {
+    /// Takes sessions on as fast as they can be sent for, and sends for them. What cannot be sent for now is left.
+    pub(super) async fn work_on_discovered(self: &Arc<Self>, discovered: &mut Discovered) -> Result<(), Error> {
+        self.progress.enter(Phase::Canceling);
+        let until = Instant::now() + AT_ONCE;
+        self.work_beside(async |tasks| self.send_for_discovered(tasks, discovered, until).await).await.map(drop)
+    }
+
+    async fn send_for_discovered(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        discovered: &mut Discovered,
+        until: Instant,
+    ) -> Result<End, Error> {
+        while !discovered.is_at_its_end() {
+            match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
+                Turn::End(end) => return Ok(end),
+                Turn::Room(room) => {
+                    let claims = self.take_on(discovered, Some(room)).await?;
+                    self.pursue_all(tasks, &Arc::clone(&discovered.source), claims).await?;
+                }
+                Turn::Wait => self.wait_for_room(tasks, None).await,
+            }
+        }
+        Ok(End::Idle)
+    }
+
+    /// Takes on what is left. False where that ended before the last page.
+    pub(super) async fn take_rest_on(&self, discovered: &mut Discovered) -> Result<bool, Error> {
+        while !discovered.is_at_its_end() {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            self.take_on(discovered, None).await?;
+        }
+        Ok(!discovered.overtaken)
+    }
+
+    /// Takes the next candidates on; where there is room to send, no more than that, and claims them.
+    async fn take_on(&self, discovered: &mut Discovered, room: Option<usize>) -> Result<Vec<Claim>, Error> {
+        if discovered.candidates.is_empty() {
+            let next = self.limited(discovered.source.next_page(&mut discovered.transaction, PAGE)).await?;
+            discovered.note(next.unwrap_or_else(Page::end));
+        }
+        let (sweep, most) = (discovered.sweep, discovered.most);
+        let candidates = discovered.take(room.unwrap_or(usize::MAX));
+        let mut claims = Vec::new();
+        if !candidates.is_empty() {
+            let claiming =
+                Claiming { limit: room.unwrap_or_default(), lease: self.lease, aged: self.claimable() == Aged::All };
+            let (intake, claimed) = self.ledger.take_on_claiming(sweep, &candidates, most, claiming).await?;
+            match intake {
+                Intake::Taken { sessions, released } => {
+                    self.progress.count_discovered(sessions);
+                    discovered.released += released;
+                }
+                Intake::Refused => {
+                    discovered.overtaken = true;
+                    tracing::info!(
+                        event = "discovery.overtaken",
+                        "the limit was reached after the sessions were counted; the next sweep counts anew"
+                    );
+                }
+            }
+            claims = claimed;
+        }
+        let skipped = std::mem::take(&mut discovered.uncounted);
+        if skipped > 0 {
+            self.ledger.count_skipped(sweep, number(skipped)).await?;
+        }
+        Ok(claims)
+    }
+}
