@@ -252,11 +252,17 @@ impl Sweeper {
         if !shared.look_at_environment().await? {
             return Ok((End::Refused, shared.brakes.sentence(Brake::Environment)));
         }
-        // Boxed, so that the rest of the sweep does not carry it along.
-        let braked = Box::pin(shared.discover(id, trigger)).await?;
-        // What was taken on before goes on all the same.
-        let until = (trigger == Trigger::Schedule).then(|| Instant::now() + STRETCH);
-        let end = self.work_until_done(far(Instant::now(), wait), until).await?;
+        let (mut braked, mut begun, mut until) = (None, Instant::now(), None);
+        let worked = shared.work_beside(async |tasks| {
+            // Boxed, so that the rest of the sweep does not carry it along.
+            braked = Box::pin(shared.discover(id, trigger, tasks)).await?;
+            // What was taken on before goes on all the same.
+            begun = Instant::now();
+            until = (trigger == Trigger::Schedule).then(|| begun + STRETCH);
+            shared.fill(tasks, until).await
+        });
+        let end = worked.await?;
+        let end = self.work_until_done(end, far(begun, wait), until).await?;
         let braked = match (braked, end) {
             (None, End::Refused) => shared.brakes.sentence(Brake::Environment),
             (None, End::Idle) => shared.held_for_age().await?,
@@ -275,12 +281,12 @@ impl Sweeper {
         self.shared.next_due().await
     }
 
-    /// Works, and waits for what falls due or is held back until `limit`; no longer than `until`, whatever is due.
-    async fn work_until_done(&self, limit: Instant, until: Option<Instant>) -> Result<End, Error> {
+    /// Goes on after work that ended like this: waits for what falls due or is held back until `limit`, and works on it; no
+    /// longer than `until`, whatever is due.
+    async fn work_until_done(&self, mut end: End, limit: Instant, until: Option<Instant>) -> Result<End, Error> {
         let shared = &self.shared;
         let patience = Instant::now() + PATIENCE;
         loop {
-            let end = shared.work(until).await?;
             let due = shared.next_due().await?.map(|due| far(Instant::now(), due));
             let due = due.filter(|due| *due <= limit.max(Instant::now()));
             let next = match end {
@@ -297,6 +303,7 @@ impl Sweeper {
                 () = tokio::time::sleep_until(next.into()) => {}
                 () = shared.stop.cancelled() => {}
             }
+            end = shared.work(until).await?;
         }
     }
 }

@@ -61,7 +61,9 @@ impl Ledger {
     /// each other.
     pub async fn take_on(&self, sweep: Uuid, candidates: &[Candidate], most: u64) -> Result<Intake, Error> {
         let mut columns = Columns::default();
-        candidates.iter().for_each(|candidate| columns.push(candidate, None));
+        for candidate in candidates {
+            columns.push(candidate, None);
+        }
         let (intake, _) = self.take_columns_on(sweep, &columns, most, Duration::ZERO).await?;
         Ok(intake)
     }
@@ -96,10 +98,10 @@ impl Ledger {
         let (Some(token), Some((ids, claimed_at))) = (token, claimed.filter(|_| intake != Intake::Refused)) else {
             return Ok((intake, Vec::new()));
         };
-        let taken = Taken { token, asked_at, answered_at: Instant::now(), claimed_at, lease: claiming.lease };
+        let batch = Taken { token, asked_at, answered_at: Instant::now(), claimed_at, lease: claiming.lease };
         let ids: HashSet<Uuid> = ids.into_iter().collect();
         let ours = candidates.iter().filter(|candidate| ids.contains(&candidate.session_id.uuid()));
-        Ok((intake, ours.map(|candidate| taken.claim(candidate)).collect()))
+        Ok((intake, ours.map(|candidate| batch.claim(candidate)).collect()))
     }
 
     async fn take_columns_on(

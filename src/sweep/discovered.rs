@@ -1,7 +1,7 @@
 //! What a discovery found, on its way into the ledger: a part of it claimed in the same breath and sent for at once, the
 //! rest left to whoever claims it.
 //!
-//! Nothing is taken on past the limit that was weighed, and nothing after the process was asked to stop.
+//! Nothing is taken on past the limit that was weighed, and nothing is read after the process was asked to stop.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::discovery::{PAGE, number};
-use super::work::{End, Turn};
+use super::work::Turn;
 use super::{Error, Phase, Shared};
 use crate::ledger::{Aged, Claiming, Intake};
 use crate::session::{Candidate, Claim};
@@ -89,22 +89,17 @@ impl Discovered {
 }
 
 impl Shared {
-    /// Takes sessions on as fast as they can be sent for, and sends for them. What cannot be sent for now is left.
-    pub(super) async fn work_on_discovered(self: &Arc<Self>, discovered: &mut Discovered) -> Result<(), Error> {
-        self.progress.enter(Phase::Canceling);
-        let until = Instant::now() + AT_ONCE;
-        self.work_beside(async |tasks| self.send_for_discovered(tasks, discovered, until).await).await.map(drop)
-    }
-
-    async fn send_for_discovered(
+    /// Takes sessions on as fast as they can be sent for, and begins to. What cannot be sent for now is left.
+    pub(super) async fn send_for_discovered(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
         discovered: &mut Discovered,
-        until: Instant,
-    ) -> Result<End, Error> {
+    ) -> Result<(), Error> {
+        self.progress.enter(Phase::Canceling);
+        let until = Instant::now() + AT_ONCE;
         while !discovered.is_at_its_end() {
             match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
-                Turn::End(end) => return Ok(end),
+                Turn::End(_) => return Ok(()),
                 Turn::Room(room) => {
                     let claims = self.take_on(discovered, Some(room)).await?;
                     self.pursue_all(tasks, &Arc::clone(&discovered.source), claims).await?;
@@ -112,13 +107,14 @@ impl Shared {
                 Turn::Wait => self.wait_for_room(tasks, None).await,
             }
         }
-        Ok(End::Idle)
+        Ok(())
     }
 
-    /// Takes on what is left. False where that ended before the last page.
+    /// Takes on what is left; of a process that was asked to stop, what it has read. False where that ended before the last
+    /// page.
     pub(super) async fn take_rest_on(&self, discovered: &mut Discovered) -> Result<bool, Error> {
         while !discovered.is_at_its_end() {
-            if self.stop.is_cancelled() {
+            if self.stop.is_cancelled() && discovered.candidates.is_empty() {
                 return Ok(false);
             }
             self.take_on(discovered, None).await?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::blast_radius::Weighed;
@@ -38,9 +39,14 @@ pub trait DryRun {
 impl Shared {
     /// Finds what is to be canceled and takes it on. Where another process does so just now, there is nothing to do. Gives
     /// the sentence of the brake where there was too much to take on, and nothing was.
-    pub(super) async fn discover(self: &Arc<Self>, sweep: Uuid, trigger: Trigger) -> Result<Option<String>, Error> {
+    pub(super) async fn discover(
+        self: &Arc<Self>,
+        sweep: Uuid,
+        trigger: Trigger,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Option<String>, Error> {
         self.progress.enter(Phase::Discovering);
-        let done = self.discover_locked(sweep).await;
+        let done = self.discover_locked(sweep, tasks).await;
         self.progress.enter(Phase::Canceling);
         let braked = done?;
         let due =
@@ -53,7 +59,7 @@ impl Shared {
     }
 
     /// Locks: discovery, all processes together, in the transaction that reads.
-    async fn discover_locked(self: &Arc<Self>, sweep: Uuid) -> Result<Option<String>, Error> {
+    async fn discover_locked(self: &Arc<Self>, sweep: Uuid, tasks: &mut JoinSet<()>) -> Result<Option<String>, Error> {
         let mut transaction = self.begin_reading().await?;
         let locked = self.ledger.try_lock_discovery(&mut transaction).await?;
         let standing = self.ledger.discovery_standing(&mut transaction).await?;
@@ -77,7 +83,7 @@ impl Shared {
         self.lift_brake(Brake::BlastRadius).await?;
         let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
         if standing.is_alone {
-            self.work_on_discovered(&mut discovered).await?;
+            self.send_for_discovered(tasks, &mut discovered).await?;
         }
         let to_its_end = self.take_rest_on(&mut discovered).await?;
         telling::skipped(discovered.skipped_rows, &discovered.skipped);

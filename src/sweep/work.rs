@@ -90,7 +90,8 @@ impl Shared {
         }
     }
 
-    async fn fill(self: &Arc<Self>, tasks: &mut JoinSet<()>, until: Option<Instant>) -> Result<End, Error> {
+    /// Begins what is due, as there is room.
+    pub(super) async fn fill(self: &Arc<Self>, tasks: &mut JoinSet<()>, until: Option<Instant>) -> Result<End, Error> {
         let mut nothing_due_before = None;
         loop {
             nothing_due_before = nothing_due_before.filter(|until| Instant::now() < *until);
