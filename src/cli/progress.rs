@@ -105,7 +105,7 @@ fn bar() -> ProgressBar {
 }
 
 fn draw(bar: &ProgressBar, phase: Phase, counts: Counts) {
-    let Counts { discovered, canceled, already_terminal, retried, failed, withdrawn } = counts;
+    let Counts { read, discovered, canceled, already_terminal, retried, failed, withdrawn } = counts;
     let done = counts.ended();
     bar.set_prefix(match phase {
         Phase::Idle => "starting",
@@ -113,7 +113,7 @@ fn draw(bar: &ProgressBar, phase: Phase, counts: Counts) {
         Phase::Canceling => "canceling",
     });
     // At least one, or an empty bar would be drawn full.
-    bar.set_length(discovered.max(done).max(1));
+    bar.set_length((discovered + read).max(done).max(1));
     bar.set_position(done);
     // What there is none of is left out: the line has to fit a terminal.
     let parts = [

@@ -44,8 +44,8 @@ impl Ledger {
     pub async fn count_due(&self) -> Result<u64, Error> {
         let statement = sqlx::query_scalar!(
             r#"/* geft-sweeper ledger.count_due */
-               SELECT count(*) AS "number!" FROM geft_sweeper.cancellations
-                WHERE state = 'in_flight' OR (state = 'pending' AND next_attempt_at <= now())"#
+               SELECT (SELECT count(*) FROM geft_sweeper.cancellations WHERE due_at <= now())
+                      + (SELECT coalesce(sum(open), 0) FROM geft_sweeper.claims WHERE open > 0) AS "number!""#
         )
         .fetch_one(self.database.pool());
         let number = self.run("counting what is due", statement).await?;

@@ -190,8 +190,7 @@ impl Ledger {
                       next_attempt_at AS "due!",
                       coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",
                       coalesce(last_outcome = 'interrupted', false) AS "after_interruption!"
-                 FROM geft_sweeper.claims, unnest(session_ids) AS held (session_id)
-                 JOIN geft_sweeper.cancellations c USING (session_id)
+                 FROM geft_sweeper.claims JOIN geft_sweeper.cancellations c ON session_id = ANY (session_ids)
                 WHERE token = $1 AND state = 'in_flight' AND claim = $1"#,
             token,
         )

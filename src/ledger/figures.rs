@@ -40,11 +40,12 @@ impl Ledger {
                           (SELECT finished_at FROM geft_sweeper.sweeps WHERE status = 'finished'
                             ORDER BY started_at DESC LIMIT 1),
                           (SELECT min(started_at) FROM geft_sweeper.sweeps)))::float8 AS last_sweep_s
-                 FROM (SELECT count(*)::float8 AS number, min(next_attempt_at) AS due,
+                 FROM (SELECT count(*)::float8 AS number, min(due_at) AS due,
                               min(coalesce(source_created_at, discovered_at)) AS created
-                         FROM geft_sweeper.cancellations WHERE state = 'pending') pending,
+                         FROM geft_sweeper.cancellations WHERE due_at IS NOT NULL) pending,
                       (SELECT count(*)::float8 AS number, min(coalesce(source_created_at, discovered_at)) AS created
-                         FROM geft_sweeper.cancellations WHERE state = 'in_flight') in_flight"#
+                         FROM geft_sweeper.claims k JOIN geft_sweeper.cancellations c ON c.session_id = ANY (k.session_ids)
+                        WHERE open > 0 AND c.claim = k.token AND state = 'in_flight') in_flight"#
         )
         .fetch_one(self.database.pool());
         self.run("reading the figures for /metrics", statement).await

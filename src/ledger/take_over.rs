@@ -56,9 +56,8 @@ async fn take_over(
          SELECT c.session_id, counted_attempts,
                 coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited', 'interrupted'), false)
                     AS "after_outage!"
-           FROM geft_sweeper.claims k CROSS JOIN LATERAL unnest(k.session_ids) AS held (session_id)
-           JOIN geft_sweeper.cancellations c ON c.session_id = held.session_id AND c.claim = k.token AND c.state = 'in_flight'
-          WHERE k.lease_until < now() ORDER BY k.lease_until, c.session_id
+           FROM geft_sweeper.claims k JOIN geft_sweeper.cancellations c ON c.session_id = ANY (k.session_ids)
+          WHERE c.claim = k.token AND c.state = 'in_flight' AND k.lease_until < now() ORDER BY k.lease_until, c.session_id
           LIMIT $1 OFFSET $2 FOR UPDATE OF c SKIP LOCKED"#,
         i64::from(limit),
         i64::from(passed_over),
@@ -88,9 +87,8 @@ async fn forget_claims(transaction: &mut PgConnection) -> Result<(), sqlx::Error
         "/* geft-sweeper ledger.forget_claims */
          DELETE FROM geft_sweeper.claims k
           WHERE lease_until < now()
-            AND NOT EXISTS (SELECT FROM unnest(k.session_ids) AS held (session_id)
-                              JOIN geft_sweeper.cancellations c USING (session_id)
-                             WHERE c.claim = k.token AND c.state = 'in_flight')"
+            AND NOT EXISTS (SELECT FROM geft_sweeper.cancellations c
+                             WHERE c.session_id = ANY (k.session_ids) AND c.claim = k.token AND c.state = 'in_flight')"
     );
     statement.execute(transaction).await.map(drop)
 }

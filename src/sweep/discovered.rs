@@ -11,9 +11,9 @@ use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::discovery::{PAGE, number};
+use super::discovery::{PAGE, READING, number};
 use super::work::Turn;
-use super::{Error, Phase, Shared};
+use super::{Error, Phase, Shared, measures};
 use crate::ledger::{Aged, Claiming, Intake};
 use crate::session::{Candidate, Claim};
 use crate::source::{Page, Skipped, Source};
@@ -26,7 +26,8 @@ const SKIPPED_NAMED: usize = 5;
 
 /// The open discovery of one sweep.
 pub(super) struct Discovered {
-    pub(super) transaction: Transaction<'static, Postgres>,
+    /// Reads; none once all is read, so that nothing of the merchant's is held up by what takes its time to send.
+    transaction: Option<Transaction<'static, Postgres>>,
     source: Arc<Source>,
     sweep: Uuid,
     /// The limit that was weighed.
@@ -53,7 +54,7 @@ impl Discovered {
         first: Page,
     ) -> Self {
         let mut discovered = Self {
-            transaction,
+            transaction: Some(transaction),
             source,
             sweep,
             most,
@@ -96,6 +97,8 @@ impl Shared {
         discovered: &mut Discovered,
     ) -> Result<(), Error> {
         self.progress.enter(Phase::Canceling);
+        self.progress.set_read(discovered.candidates.len());
+        self.progress.set_working(true);
         let until = Instant::now() + AT_ONCE;
         while !discovered.is_at_its_end() {
             match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
@@ -122,11 +125,26 @@ impl Shared {
         Ok(!discovered.overtaken)
     }
 
+    async fn read_on(&self, discovered: &mut Discovered) -> Result<(), Error> {
+        if let Some(transaction) = &mut discovered.transaction {
+            let next = self.limited(discovered.source.next_page(transaction, PAGE)).await?;
+            discovered.note(next.unwrap_or_else(Page::end));
+        }
+        self.end_reading(discovered).await
+    }
+
+    /// Lets go of the merchant's table and of the lock where all is read.
+    pub(super) async fn end_reading(&self, discovered: &mut Discovered) -> Result<(), Error> {
+        if let Some(transaction) = discovered.transaction.take_if(|_| discovered.read_to_its_end) {
+            transaction.commit().await.map_err(|error| self.database_failed(READING, error))?;
+        }
+        Ok(())
+    }
+
     /// Takes the next candidates on; where there is room to send, no more than that, and claims them.
     async fn take_on(&self, discovered: &mut Discovered, room: Option<usize>) -> Result<Vec<Claim>, Error> {
         if discovered.candidates.is_empty() {
-            let next = self.limited(discovered.source.next_page(&mut discovered.transaction, PAGE)).await?;
-            discovered.note(next.unwrap_or_else(Page::end));
+            self.read_on(discovered).await?;
         }
         let (sweep, most) = (discovered.sweep, discovered.most);
         let candidates = discovered.take(room.unwrap_or(usize::MAX));
@@ -134,7 +152,9 @@ impl Shared {
         if !candidates.is_empty() {
             let claiming =
                 Claiming { limit: room.unwrap_or_default(), lease: self.lease, aged: self.claimable() == Aged::All };
+            let asked = Instant::now();
             let (intake, claimed) = self.ledger.take_on_claiming(sweep, &candidates, most, claiming).await?;
+            measures::claimed(claimed.len(), asked.elapsed());
             match intake {
                 Intake::Taken { sessions, released } => {
                     self.progress.count_discovered(sessions);
@@ -150,6 +170,7 @@ impl Shared {
             }
             claims = claimed;
         }
+        self.progress.set_read(discovered.candidates.len());
         let skipped = std::mem::take(&mut discovered.uncounted);
         if skipped > 0 {
             self.ledger.count_skipped(sweep, number(skipped)).await?;

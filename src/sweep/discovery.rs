@@ -20,7 +20,7 @@ use crate::ledger::{self, Brake, Trigger};
 use crate::session::Candidate;
 use crate::source::{self, Fate, Page, Source};
 
-const READING: &str = "reading the source";
+pub(super) const READING: &str = "reading the source";
 /// Rows read at a time.
 pub(super) const PAGE: u32 = 1_000;
 /// How far a sweep that reads only changes goes back behind the last one: a change is seen that was committed late.
@@ -47,6 +47,7 @@ impl Shared {
     ) -> Result<Option<String>, Error> {
         self.progress.enter(Phase::Discovering);
         let done = self.discover_locked(sweep, tasks).await;
+        self.progress.set_read(0);
         self.progress.enter(Phase::Canceling);
         let braked = done?;
         let due =
@@ -82,13 +83,13 @@ impl Shared {
         };
         self.lift_brake(Brake::BlastRadius).await?;
         let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
+        self.end_reading(&mut discovered).await?;
         if standing.is_alone {
             self.send_for_discovered(tasks, &mut discovered).await?;
         }
         let to_its_end = self.take_rest_on(&mut discovered).await?;
         telling::skipped(discovered.skipped_rows, &discovered.skipped);
         telling::released(sweep, discovered.released);
-        discovered.transaction.commit().await.map_err(|error| self.database_failed(READING, error))?;
         if to_its_end && source.tracks_changes() {
             self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
         }

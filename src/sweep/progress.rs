@@ -26,6 +26,8 @@ pub enum Phase {
 /// Counts since the process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Candidates that were read and are not taken on yet.
+    pub read: u64,
     /// Sessions taken on.
     pub discovered: u64,
     /// Sessions canceled.
@@ -43,6 +45,7 @@ pub struct Counts {
 /// The counts while they grow.
 #[derive(Debug, Default)]
 pub struct Progress {
+    read: AtomicU64,
     discovered: AtomicU64,
     canceled: AtomicU64,
     already_terminal: AtomicU64,
@@ -69,6 +72,7 @@ impl Progress {
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts {
+            read: read(&self.read),
             discovered: read(&self.discovered),
             canceled: read(&self.canceled),
             already_terminal: read(&self.already_terminal),
@@ -88,6 +92,10 @@ impl Progress {
     #[must_use]
     pub fn is_working(&self) -> bool {
         self.working.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_read(&self, candidates: usize) {
+        self.read.store(u64::try_from(candidates).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(super) fn set_working(&self, working: bool) {

@@ -72,7 +72,8 @@ impl Shared {
         fill: impl AsyncFnOnce(&mut JoinSet<()>) -> Result<End, Error>,
     ) -> Result<End, Error> {
         let mut tasks = JoinSet::new();
-        let end = fill(&mut tasks).await;
+        // Boxed: whoever waits for it does not carry it along.
+        let end = Box::pin(fill(&mut tasks)).await;
         if !matches!(end, Ok(End::Idle)) {
             self.give_back_doubtful(&mut tasks).await;
         }

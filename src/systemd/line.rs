@@ -49,7 +49,7 @@ async fn sweeping(shown: &Shown, spell: &mut Option<Spell>) -> String {
     }
     let (ended, total) = spell.as_ref().map_or((0, 0), |spell| {
         let ended = counts.ended().saturating_sub(spell.ended);
-        (ended, (spell.due + counts.discovered.saturating_sub(spell.discovered)).max(ended))
+        (ended, (spell.due + counts.discovered.saturating_sub(spell.discovered) + counts.read).max(ended))
     });
     format!("sweeping {} of {}", grouped(ended), grouped(total))
 }

@@ -2,8 +2,8 @@
 //! audit trail only grows.
 
 mod backlog;
-mod figures;
 mod claims;
+mod figures;
 mod holds;
 mod late;
 

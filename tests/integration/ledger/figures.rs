@@ -5,7 +5,7 @@ use std::time::Duration;
 use geft_sweeper::ledger::{SweepStatus, Trigger};
 use sqlx::PgPool;
 
-use super::ledger;
+use super::{LEASE, ledger};
 use crate::support::{TestDatabase, eventually};
 
 /// Sessions in this state, made by these expressions.
@@ -26,11 +26,10 @@ async fn payable_is_what_was_taken_on_and_has_not_ended_and_is_as_old_as_its_sou
     assert_eq!((nothing.paid_within_hour, nothing.last_sweep_s), (0.0, None));
 
     let open = "state, next_attempt_at, source_created_at";
+    insert(pool, open, "'pending', now(), now() - interval '2 hours'", 1).await;
+    assert_eq!(ledger.claim(1, LEASE).await.unwrap().len(), 1);
     insert(pool, open, "'pending', now() - interval '5 minutes', now() - interval '1 hour'", 2).await;
     insert(pool, open, "'pending', now() + interval '5 minutes', NULL", 1).await;
-    let claimed = "state, next_attempt_at, source_created_at, claim, claimed_by, claimed_at, lease_until";
-    insert(pool, claimed, "'in_flight', now(), now() - interval '2 hours', gen_random_uuid(), '', now(), now()", 1)
-        .await;
     let ended = "state, finished_at, source_created_at, session_status";
     insert(pool, ended, "'canceled', now(), now() - interval '1 day', 'Canceled'", 4).await;
     insert(pool, ended, "'failed', now(), now() - interval '1 day', NULL", 4).await;
