@@ -43,9 +43,13 @@ impl Ledger {
                  FROM (SELECT count(*)::float8 AS number, min(due_at) AS due,
                               min(coalesce(source_created_at, discovered_at)) AS created
                          FROM geft_sweeper.cancellations WHERE due_at IS NOT NULL) pending,
-                      (SELECT count(*)::float8 AS number, min(coalesce(source_created_at, discovered_at)) AS created
-                         FROM geft_sweeper.claims k JOIN geft_sweeper.cancellations c ON c.session_id = ANY (k.session_ids)
-                        WHERE open > 0 AND c.claim = k.token AND state = 'in_flight') in_flight"#
+                      (SELECT coalesce(sum(held.number), 0)::float8 AS number, min(held.created) AS created
+                         FROM geft_sweeper.claims k,
+                              LATERAL (SELECT count(*) AS number, min(coalesce(source_created_at, discovered_at)) AS created
+                                         FROM geft_sweeper.cancellations c
+                                        WHERE c.session_id = ANY (k.session_ids) AND claim = k.token AND state = 'in_flight')
+                              AS held
+                        WHERE open > 0) in_flight"#
         )
         .fetch_one(self.database.pool());
         self.run("reading the figures for /metrics", statement).await
