@@ -1,4 +1,4 @@
-//! The loop of `run`: a sweep at each tick, what falls due between the ticks, and an orderly end.
+//! The loop of `run`: a sweep at each tick and at each wake, what falls due between the ticks, and an orderly end.
 //!
 //! It never exits for a database or an API that is away: it says so once and goes on when they come back.
 
@@ -134,16 +134,21 @@ impl Daemon {
         let mut wake = Instant::now();
         loop {
             self.sweeper.progress().beat();
-            let done = tokio::select! {
+            let trigger = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return true,
-                () = schedule.tick() => self.sweeper.sweep(Trigger::Schedule, Duration::ZERO).await.map(|_| {
+                () = schedule.tick() => Some(Trigger::Schedule),
+                () = self.sweeper.woken() => Some(Trigger::Notify),
+                () = tokio::time::sleep_until(wake.into()) => None,
+            };
+            let done = match trigger {
+                Some(trigger) => self.sweeper.sweep(trigger, Duration::ZERO).await.map(|_| {
                     // A sweep has read the source; working on what is due need not have.
                     if !self.sweeper.is_refused() {
                         self.health.well(Part::Source);
                     }
                 }),
-                () = tokio::time::sleep_until(wake.into()) => self.sweeper.work().await.map(drop),
+                None => self.sweeper.work().await.map(drop),
             };
             let next = match done {
                 Ok(()) => self.next_wake().await,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
 
 pub use self::credentials::Prepared;
@@ -101,6 +101,17 @@ impl Database {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// A pool of one connection beside the pool, for who has to keep it; connects to nothing yet.
+    #[must_use]
+    pub fn single(&self) -> PgPool {
+        let statement_timeout = self.statement_timeout;
+        PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_LIMIT)
+            .after_connect(move |connection, _| Box::pin(set_up(connection, statement_timeout)))
+            .connect_lazy_with(PgConnectOptions::clone(&self.pool.connect_options()))
     }
 
     /// One connection beside the pool, so that a refusal is told at once and in full.
@@ -202,11 +213,13 @@ fn is_server_gone(failure: &sqlx::Error) -> bool {
 }
 
 /// What every connection is set to, whatever the role's defaults are: a commit that the server calls durable is durable.
+/// Nothing is compiled: over a large table the planner thinks that worth its while, and loading the compiler alone takes
+/// longer than a sweep.
 async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
     sqlx::query(
         "SELECT set_config('synchronous_commit', 'on', false), set_config('statement_timeout', $1, false), \
          set_config('lock_timeout', '0', false), set_config('idle_in_transaction_session_timeout', $1, false), \
-         set_config('default_transaction_isolation', 'read committed', false)",
+         set_config('default_transaction_isolation', 'read committed', false), set_config('jit', 'off', false)",
     )
     .bind(statement_timeout.as_millis().to_string())
     .persistent(false)

@@ -19,11 +19,12 @@ pub mod geft;
 pub mod ledger;
 pub mod source;
 
-// When to send, when to send again, and when not at all.
+// When to look, when to send, when to send again, and when not at all.
 pub mod backoff;
 pub mod clocks;
 pub mod pace;
 pub mod throttle;
+pub mod wake;
 
 // The conductor.
 pub mod sweep;

@@ -20,6 +20,7 @@ mod plans;
 pub(crate) mod promises;
 mod read;
 mod statement;
+mod triggers;
 
 use std::collections::HashSet;
 
@@ -28,8 +29,9 @@ use sqlx::{Connection as _, PgConnection};
 
 pub use self::census::{Census, Fate, StatusCount};
 pub use self::error::Error;
-pub use self::plans::{Plan, Plans};
+pub use self::plans::{Changes, Plan, Plans};
 use self::statement::{Query, Table};
+pub use self::triggers::Triggers;
 use crate::config;
 use crate::session::Candidate;
 
@@ -120,7 +122,7 @@ impl Source {
     /// not hold are passed over in the database. It must hold where the id is NULL (as `NOT EXISTS (… = {session_id})`
     /// does), so that rows without a usable id come through and are counted. Its own tables must not be named `merchant`.
     ///
-    /// `since`: abandoned rows are looked for only among those changed since, where the source [tracks
+    /// `since`: rows are looked for only among those that were changed or became old since, where the source [tracks
     /// changes](Self::tracks_changes); none is a full pass of the lookback.
     pub async fn open(
         &self,
@@ -181,7 +183,12 @@ impl Source {
         let mut discovery = plans::explain(&select, None, strict, connection).await.map_err(Error::when(doing))?;
         let mut look_again =
             plans::explain(&self.look_again(), Some(&keys), strict, connection).await.map_err(Error::when(doing))?;
+        let mut changes = Changes::Untold;
         if let (Reading::Table(table), Some(columns)) = (&self.reading, &self.columns) {
+            if let Some(updated_at) = &columns.updated_at {
+                let columns = [columns.status.as_str(), updated_at];
+                changes = plans::changes(table, columns, connection).await.map_err(Error::when(doing))?;
+            }
             if !discovery.uses_index() {
                 discovery.advice = plans::create_index(table, &[&columns.status, &columns.created_at]);
             }
@@ -189,7 +196,17 @@ impl Source {
                 look_again.advice = plans::create_index(table, &[&columns.session_id]);
             }
         }
-        Ok(Plans { discovery, look_again })
+        Ok(Plans { discovery, changes, look_again })
+    }
+
+    /// Whether the table says at once what becomes abandoned.
+    pub async fn triggers(&self, connection: &mut PgConnection) -> Result<Triggers, Error> {
+        match (&self.reading, &self.columns) {
+            (Reading::Table(table), Some(columns)) => triggers::look(table, &columns.status, connection)
+                .await
+                .map_err(Error::when("look at the table's triggers")),
+            _ => Ok(Triggers::Absent),
+        }
     }
 
     /// A digest of all that decides what discovery finds; it changes when that does.

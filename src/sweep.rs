@@ -11,6 +11,7 @@ mod discovered;
 mod discovery;
 mod environment;
 mod measures;
+mod notified;
 mod progress;
 mod questions;
 mod recorder;
@@ -22,7 +23,7 @@ pub use discovery::DryRun;
 pub use progress::{Counts, Phase, Progress};
 pub use work::End;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,9 @@ use crate::ledger::{Api, Brake, Ledger, Sweep, SweepStatus, Trigger};
 use crate::pace::{Pace, Told, Wanted};
 use crate::source::Source;
 use crate::throttle::{Circuit, Gate, HeldBack, Why};
+use crate::wake::Wakes;
 use crate::{config, geft, ledger, source};
+use notified::Row;
 use recorder::Recorder;
 
 /// How long the command `sweep` waits for a provider that is away for a moment, even without `--wait`.
@@ -126,6 +129,11 @@ struct Shared {
     census: Mutex<Option<Instant>>,
     /// The sweep that results are counted for: the latest of this process.
     current: Arc<Mutex<Option<Uuid>>>,
+    /// The latest sweep that a notification set off, and when its row was opened.
+    notified: Mutex<Option<(Uuid, Instant)>>,
+    wakes: Wakes,
+    /// Told when sessions may have been taken on beside the work under way.
+    taken_on: tokio::sync::Notify,
     progress: Arc<Progress>,
     stop: CancellationToken,
 }
@@ -162,6 +170,9 @@ impl Sweeper {
             looked_for_expired: Mutex::new(None),
             census: Mutex::new(None),
             current,
+            notified: Mutex::new(None),
+            wakes: Wakes::default(),
+            taken_on: tokio::sync::Notify::new(),
             progress,
             stop,
         };
@@ -222,9 +233,7 @@ impl Sweeper {
     pub async fn sweep(&self, trigger: Trigger, wait: Duration) -> Result<Ended, Error> {
         let shared = &self.shared;
         let began = Instant::now();
-        let id = shared.ledger.open_sweep(trigger).await?;
-        *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
-        tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
+        let Row { id, goes_on } = shared.begin_row(trigger).await?;
         let worked = self.conduct(id, trigger, wait).await;
         let cut_short = match &worked {
             Ok((_, Some(braked))) => Some(braked.clone()),
@@ -240,7 +249,9 @@ impl Sweeper {
         let closed = shared.ledger.close_sweep(id, status, cut_short.as_deref()).await;
         let (end, _) = worked?;
         let sweep = closed?;
-        telling::sweep_ended(&sweep);
+        if !goes_on {
+            telling::sweep_ended(&sweep);
+        }
         let held_back = if let End::Held(held) = end { Some(held) } else { None };
         Ok(Ended { sweep, cut_short, held_back })
     }
@@ -250,18 +261,22 @@ impl Sweeper {
         let shared = &self.shared;
         shared.allow_round_locked();
         if !shared.look_at_environment().await? {
+            shared.pass_over_wakes();
             return Ok((End::Refused, shared.brakes.sentence(Brake::Environment)));
         }
         let (mut braked, mut begun, mut until) = (None, Instant::now(), None);
         let worked = shared.work_beside(async |tasks| {
             // Boxed, so that the rest of the sweep does not carry it along.
-            braked = Box::pin(shared.discover(id, trigger, tasks)).await?;
+            braked = Box::pin(shared.discover(id, trigger, Some(&mut *tasks))).await?;
             // What was taken on before goes on all the same.
             begun = Instant::now();
-            until = (trigger == Trigger::Schedule).then(|| begun + STRETCH);
+            until = (trigger != Trigger::Command).then(|| begun + STRETCH);
             shared.fill(tasks, until).await
         });
-        let end = worked.await?;
+        let end = match worked.await {
+            (Ok(End::Idle), true) => shared.work(until).await?,
+            (end, _) => end?,
+        };
         let end = self.work_until_done(end, far(begun, wait), until).await?;
         let braked = match (braked, end) {
             (None, End::Refused) => shared.brakes.sentence(Brake::Environment),

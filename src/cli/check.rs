@@ -11,7 +11,7 @@ use std::time::Duration;
 use geft_sweeper::config::{self, Sections, Selection};
 use geft_sweeper::database::Database;
 use geft_sweeper::ledger::{Instance, Ledger, Schema};
-use geft_sweeper::source::{Census, Fate, Plan, Plans, Source, StatusCount};
+use geft_sweeper::source::{Census, Changes, Fate, Plan, Plans, Source, StatusCount, Triggers};
 use sqlx::PgConnection;
 
 use super::{Verdict, output, wiring};
@@ -155,11 +155,16 @@ async fn check_source(settings: &config::Source, connection: &mut PgConnection, 
         },
     );
     match source.plans(connection).await {
-        Ok(Plans { discovery, look_again }) => {
+        Ok(Plans { discovery, changes, look_again }) => {
             check_plan("finding sessions", &discovery, lines);
+            check_changes(&settings.selection, &changes, lines);
             check_plan("looking at them again", &look_again, lines);
         }
         Err(error) => lines.fail("plan", error.to_string()),
+    }
+    match source.triggers(connection).await {
+        Ok(triggers) => check_triggers(&triggers, lines),
+        Err(error) => lines.fail("notify", error.to_string()),
     }
     match source.census(connection).await {
         Ok(census) => check_census(&census, lines),
@@ -173,6 +178,31 @@ fn check_plan(purpose: &str, plan: &Plan, lines: &mut Lines) {
     }
     let advice = plan.advice.as_ref().map_or_else(String::new, |statement| format!("; mend it with: {statement}"));
     lines.warn("plan", format!("{purpose}: reads the whole of {}{advice}", plan.scanned.join(", ")));
+}
+
+fn check_changes(selection: &Selection, changes: &Changes, lines: &mut Lines) {
+    match (selection, changes) {
+        (Selection::Query(_), _) => {}
+        (Selection::Table(_), Changes::ByIndex) => lines.ok("plan", "finding what changed: by index"),
+        (Selection::Table(_), Changes::Untold) => lines.ok(
+            "plan",
+            "finding what changed: each sweep reads all abandoned and aged sessions of the lookback; to read what changed \
+             alone, map a column that says when a row was last changed, as source.columns.updated_at",
+        ),
+        (Selection::Table(_), Changes::Unserved(statement)) => lines.warn(
+            "plan",
+            format!("finding what changed: no index serves source.columns.updated_at; mend it with: {statement}"),
+        ),
+    }
+}
+
+fn check_triggers(triggers: &Triggers, lines: &mut Lines) {
+    let name = "notify";
+    match triggers {
+        Triggers::Absent => lines.ok(name, "no trigger of deploy/notify.sql: sessions are found at the next tick"),
+        Triggers::Right => lines.ok(name, "the table says at once what becomes abandoned"),
+        Triggers::Wrong(sentence) => lines.warn(name, format!("{sentence}: mend it by running that file again")),
+    }
 }
 
 fn check_census(census: &Census, lines: &mut Lines) {

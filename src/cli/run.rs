@@ -13,7 +13,7 @@ use geft_sweeper::schedule::Schedule;
 use geft_sweeper::server::{self, Shown};
 use geft_sweeper::sweep::Sweeper;
 use geft_sweeper::systemd::{self, Manager};
-use geft_sweeper::telemetry;
+use geft_sweeper::{telemetry, wake};
 
 use super::{Verdict, wiring};
 
@@ -37,6 +37,7 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
         let bound = server::start(address, shown, lifecycle.stop.clone()).await?;
         tracing::info!(event = "server.listening", address = %bound, "health and metrics are served");
     }
+    let _listening = wake::listen(wired.database.clone(), sweeper.wakes());
     let schedule = Schedule::start(&config.schedule).await?;
     tracing::info!(
         event = "process.started",

@@ -15,6 +15,8 @@ pub enum Trigger {
     Schedule,
     /// The command `sweep`.
     Command,
+    /// A notification from the merchant's table.
+    Notify,
 }
 
 impl Trigger {
@@ -24,6 +26,7 @@ impl Trigger {
         match self {
             Self::Schedule => "schedule",
             Self::Command => "command",
+            Self::Notify => "notify",
         }
     }
 }

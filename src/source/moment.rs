@@ -66,7 +66,12 @@ fn at_zone(expression: &str, zone: &str) -> String {
 
 /// The database's time this long ago.
 pub(super) fn ago(duration: Duration) -> String {
-    format!("(now() - interval '{}.{:06} seconds')", duration.as_secs(), duration.subsec_micros())
+    before("now()", duration)
+}
+
+/// The time this long before another.
+pub(super) fn before(moment: &str, duration: Duration) -> String {
+    format!("({moment} - interval '{}.{:06} seconds')", duration.as_secs(), duration.subsec_micros())
 }
 
 #[cfg(test)]

@@ -9,13 +9,26 @@ use super::identifier::quote;
 use super::read::read_only;
 use super::statement::Table;
 
-/// The plans of the two statements that run all the time.
+/// The plans of the statements that run all the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plans {
-    /// Finding the candidates, once a sweep.
+    /// Finding the candidates, once a sweep; where the source tracks changes, once an hour.
     pub discovery: Plan,
+    /// Finding them among the rows that changed, once a sweep.
+    pub changes: Changes,
     /// Asking whether the source still names a session, once a batch of claims.
     pub look_again: Plan,
+}
+
+/// Whether a sweep can look at what changed alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// No mapped column says when a row was changed.
+    Untold,
+    /// An index serves, or there can be none.
+    ByIndex,
+    /// None serves: the statement that would mend it.
+    Unserved(String),
 }
 
 /// How one statement finds its rows.
@@ -63,6 +76,26 @@ pub(super) async fn explain(
     scanned.sort();
     scanned.dedup();
     Ok(Plan { scanned, advice: None })
+}
+
+const SERVED: &str = "/* geft-sweeper source.serves_changes */
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
+                 JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+                 JOIN pg_catalog.pg_am m ON m.oid = c.relam
+                 JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attname = $2
+                WHERE i.indrelid = pg_catalog.to_regclass($1) AND m.amname = 'btree' AND i.indisvalid
+                  AND a.attnum IN (i.indkey[0], i.indkey[1]))";
+
+/// Whether an index has the column of changes first, or second behind the status. The catalog is asked: for a small table a
+/// plan may well use another index, which over a large one would be read from end to end.
+pub(super) async fn changes(
+    table: &Table,
+    [status, updated_at]: [&str; 2],
+    connection: &mut PgConnection,
+) -> Result<Changes, sqlx::Error> {
+    let served: bool = sqlx::query_scalar(SERVED).bind(&table.relation).bind(updated_at).fetch_one(connection).await?;
+    let advice = create_index(table, &[status, updated_at]).filter(|_| !served);
+    Ok(advice.map_or(Changes::ByIndex, Changes::Unserved))
 }
 
 fn sequential_scans(plan: &Value, scanned: &mut Vec<String>) {

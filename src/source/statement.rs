@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::identifier::{literal, literals};
 use super::key::Key;
-use super::moment::{Moment, ago};
+use super::moment::{Moment, ago, before};
 use crate::session::Reason;
 
 /// How long a text of the merchant's may be, in characters; the rest is cut.
@@ -69,17 +69,27 @@ impl Table {
         since: Option<DateTime<Utc>>,
     ) -> String {
         let recent = self.created_at.at_least(&ago(self.lookback));
-        let mut abandoned = format!("{} AND {recent}", self.is_abandoned(found));
-        if let (Some(updated_at), Some(since)) = (&self.updated_at, since) {
-            let since = format!("timestamptz {}", literal(&since.to_rfc3339_opts(SecondsFormat::Micros, true)));
-            abandoned = format!("{abandoned} AND {}", updated_at.at_least(&since));
+        let abandoned = format!("{} AND {recent}", self.is_abandoned(found));
+        let aged = self.is_aged(found).map(|aged| format!("{aged} AND {recent}"));
+        let (Some(updated_at), Some(since)) = (&self.updated_at, since) else {
+            let all = [Some((Reason::ABANDONED, abandoned)), aged.map(|aged| (Reason::AGED, aged))];
+            return self.branches(all.into_iter().flatten(), not_known);
+        };
+        let since = format!("timestamptz {}", literal(&since.to_rfc3339_opts(SecondsFormat::Micros, true)));
+        let changed = updated_at.at_least(&since);
+        let mut branches = vec![(Reason::ABANDONED, format!("{abandoned} AND {changed}"))];
+        if let (Some(aged), Some(max_age)) = (aged, self.max_age) {
+            // A row becomes old without being changed: those that became so since are a range of their own.
+            let became_old = self.created_at.at_least(&before(&since, max_age));
+            branches.push((Reason::AGED, format!("{aged} AND {became_old}")));
+            branches.push((Reason::AGED, format!("{aged} AND {changed}")));
         }
-        let mut statement = self.branch(Reason::ABANDONED, &abandoned, not_known);
-        if let Some(aged) = self.is_aged(found) {
-            let branch = self.branch(Reason::AGED, &format!("{aged} AND {recent}"), not_known);
-            statement = format!("{statement}\nUNION ALL\n{branch}");
-        }
-        statement
+        self.branches(branches.into_iter(), not_known)
+    }
+
+    fn branches(&self, branches: impl Iterator<Item = (&'static str, String)>, not_known: Option<&str>) -> String {
+        let branches = branches.map(|(reason, condition)| self.branch(reason, &condition, not_known));
+        branches.collect::<Vec<_>>().join("\nUNION ALL\n")
     }
 
     fn branch(&self, reason: &str, condition: &str, not_known: Option<&str>) -> String {

@@ -107,7 +107,9 @@ impl Shared {
                     let claims = self.take_on(discovered, Some(room)).await?;
                     self.pursue_all(tasks, &Arc::clone(&discovered.source), claims).await?;
                 }
-                Turn::Wait => self.wait_for_room(tasks, None).await,
+                Turn::Wait => {
+                    self.wait_for_room(tasks, None).await;
+                }
             }
         }
         Ok(())

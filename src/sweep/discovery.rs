@@ -19,12 +19,15 @@ use super::{Error, Phase, Shared, Sweeper, telling};
 use crate::ledger::{self, Brake, Trigger};
 use crate::session::Candidate;
 use crate::source::{self, Fate, Page, Source};
+use crate::wake::Look;
 
 pub(super) const READING: &str = "reading the source";
 /// Rows read at a time.
 pub(super) const PAGE: u32 = 1_000;
 /// How far a sweep that reads only changes goes back behind the last one: a change is seen that was committed late.
 const OVERLAP: TimeDelta = TimeDelta::minutes(15);
+/// How much more than that a look may go back before it is noted again how far changes were read.
+const UNNOTED: TimeDelta = TimeDelta::minutes(1);
 /// How often the whole lookback is read, whatever changed, and its statuses are counted.
 const FULL_PASS: Duration = Duration::from_hours(1);
 
@@ -36,41 +39,74 @@ pub trait DryRun {
     fn skipped(&mut self, number: u64) -> std::io::Result<()>;
 }
 
+/// Who has looked at the source.
+enum Looked {
+    /// Another process does just now.
+    Elsewhere,
+    /// We have: the sentence of the brake that kept everything back, and whether only what changed was read.
+    Here { braked: Option<String>, of_changes: bool },
+}
+
 impl Shared {
     /// Finds what is to be canceled and takes it on. Where another process does so just now, there is nothing to do. Gives
     /// the sentence of the brake where there was too much to take on, and nothing was.
+    ///
+    /// Where `tasks` is given and no other process is alive, sessions are sent for as they are taken on.
     pub(super) async fn discover(
         self: &Arc<Self>,
         sweep: Uuid,
         trigger: Trigger,
-        tasks: &mut JoinSet<()>,
+        tasks: Option<&mut JoinSet<()>>,
     ) -> Result<Option<String>, Error> {
+        let mut look = self.wakes.begin_look();
         self.progress.enter(Phase::Discovering);
-        let done = self.discover_locked(sweep, tasks).await;
+        let done = self.discover_locked(sweep, trigger, &mut look, tasks).await;
         self.progress.set_read(0);
         self.progress.enter(Phase::Canceling);
-        let braked = done?;
-        let due =
-            self.census.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|taken| taken.elapsed() >= FULL_PASS);
-        if trigger == Trigger::Command || due {
+        let (braked, of_changes) = match done? {
+            // What is to be found may have been said after that process began to look.
+            Looked::Elsewhere => (None, false),
+            Looked::Here { braked, of_changes } => {
+                look.end();
+                (braked, of_changes)
+            }
+        };
+        // A census reads the whole lookback, so it belongs to a pass that does.
+        if !of_changes && self.is_census_due_locked(trigger) {
             self.ledger.forget_intakes().await?;
             self.take_census(sweep).await?;
         }
         Ok(braked)
     }
 
+    /// Nothing that is to happen at once waits for a census.
+    fn is_census_due_locked(&self, trigger: Trigger) -> bool {
+        let taken = *self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        match trigger {
+            Trigger::Command => true,
+            Trigger::Schedule => taken.is_none_or(|taken| taken.elapsed() >= FULL_PASS),
+            Trigger::Notify => false,
+        }
+    }
+
     /// Locks: discovery, all processes together, in the transaction that reads.
-    async fn discover_locked(self: &Arc<Self>, sweep: Uuid, tasks: &mut JoinSet<()>) -> Result<Option<String>, Error> {
+    async fn discover_locked(
+        self: &Arc<Self>,
+        sweep: Uuid,
+        trigger: Trigger,
+        look: &mut Look,
+        tasks: Option<&mut JoinSet<()>>,
+    ) -> Result<Looked, Error> {
         let mut transaction = self.begin_reading().await?;
         let locked = self.ledger.try_lock_discovery(&mut transaction).await?;
         let standing = self.ledger.discovery_standing(&mut transaction).await?;
         self.note_brake(Brake::BlastRadius, standing.braked.as_deref());
         let Some(read_to) = locked else {
             tracing::debug!(event = "discovery.elsewhere", "another process discovers just now");
-            return Ok(None);
+            return Ok(Looked::Elsewhere);
         };
         let source = self.inspect(&mut transaction).await?;
-        let since = self.changes_since(&source).await?;
+        let since = self.changes_since(&source, trigger).await?;
         self.limited(source.open(&mut transaction, Some(ledger::NOT_TAKEN_ON), since)).await?;
         let first = self.limited(source.next_page(&mut transaction, PAGE)).await?.unwrap_or_else(Page::end);
         let whole = first.is_last.then(|| number(first.candidates.len()));
@@ -78,22 +114,23 @@ impl Shared {
             Weighed::Within { most } => most,
             Weighed::Beyond(sentence) => {
                 self.apply_brake(Brake::BlastRadius, &sentence).await?;
-                return Ok(Some(sentence));
+                return Ok(Looked::Here { braked: Some(sentence), of_changes: since.is_some() });
             }
         };
         self.lift_brake(Brake::BlastRadius).await?;
         let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
         self.end_reading(&mut discovered).await?;
-        if standing.is_alone {
+        if let Some(tasks) = tasks.filter(|_| standing.is_alone) {
+            look.goes_on_beside_work();
             self.send_for_discovered(tasks, &mut discovered).await?;
         }
         let to_its_end = self.take_rest_on(&mut discovered).await?;
         telling::skipped(discovered.skipped_rows, &discovered.skipped);
         telling::released(sweep, discovered.released);
-        if to_its_end && source.tracks_changes() {
+        if to_its_end && source.tracks_changes() && is_worth_noting(trigger, since, read_to) {
             self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
         }
-        Ok(None)
+        Ok(Looked::Here { braked: None, of_changes: since.is_some() })
     }
 
     /// One snapshot for all that is read: what is counted is what the pages then have.
@@ -102,13 +139,15 @@ impl Shared {
         begin.await.map_err(|error| self.database_failed(READING, error))
     }
 
-    /// From when on changes are to be read; none where everything within the lookback is.
-    async fn changes_since(&self, source: &Source) -> Result<Option<DateTime<Utc>>, Error> {
+    /// From when on changes are to be read; none where everything within the lookback is. Nothing that is to happen at once
+    /// waits for a full pass that is due: the next sweep of the schedule makes it.
+    async fn changes_since(&self, source: &Source, trigger: Trigger) -> Result<Option<DateTime<Utc>>, Error> {
         if !source.tracks_changes() {
             return Ok(None);
         }
         let progress = self.ledger.discovery_progress(&source.fingerprint()).await?;
-        let recent = progress.filter(|progress| progress.full_pass_age_s < FULL_PASS.as_secs_f64());
+        let in_haste = trigger == Trigger::Notify;
+        let recent = progress.filter(|progress| in_haste || progress.full_pass_age_s < FULL_PASS.as_secs_f64());
         Ok(recent.map(|progress| progress.changes_read_to - OVERLAP))
     }
 
@@ -191,6 +230,12 @@ impl Sweeper {
             Weighed::Beyond(sentence) => Some(sentence),
         })
     }
+}
+
+/// How far changes were read. What is to happen at once waits for no commit that it can do without: the next look only reads
+/// a little more.
+fn is_worth_noting(trigger: Trigger, since: Option<DateTime<Utc>>, read_to: DateTime<Utc>) -> bool {
+    trigger != Trigger::Notify || since.is_none_or(|since| read_to - since > OVERLAP + UNNOTED)
 }
 
 pub(super) fn number(length: usize) -> u64 {

@@ -53,18 +53,28 @@ impl Shared {
     /// Works until nothing is due, sending is held back, or the process is to stop; where `until` is given no longer than
     /// that. What was begun is finished.
     pub(super) async fn work(self: &Arc<Self>, until: Option<Instant>) -> Result<End, Error> {
-        self.work_beside(async |tasks| self.fill(tasks, until).await).await
+        loop {
+            match self.work_beside(async |tasks| self.fill(tasks, until).await).await {
+                (Ok(End::Idle), true) => {}
+                (end, _) => return end,
+            }
+        }
     }
 
-    /// Lets `fill` begin tasks, and sees each of them to its end, whatever ended `fill`.
+    /// Lets `fill` begin tasks, and sees each of them to its end, whatever ended `fill`. Wakes are answered beside it; true
+    /// where there may be more to do for that.
     pub(super) async fn work_beside(
         self: &Arc<Self>,
         fill: impl AsyncFnOnce(&mut JoinSet<()>) -> Result<End, Error>,
-    ) -> Result<End, Error> {
-        tokio::select! {
-            end = self.work_to_the_end(fill) => end,
-            never = self.keep_looking() => match never {},
-        }
+    ) -> (Result<End, Error>, bool) {
+        // Boxed, so that who looks beside it does not carry it along.
+        let working = Box::pin(async {
+            tokio::select! {
+                end = self.work_to_the_end(fill) => end,
+                never = self.keep_looking() => match never {},
+            }
+        });
+        self.look_beside(working).await
     }
 
     async fn work_to_the_end(
@@ -115,7 +125,9 @@ impl Shared {
                 }
                 Turn::Wait => {}
             }
-            self.wait_for_room(tasks, nothing_due_before).await;
+            if self.wait_for_room(tasks, nothing_due_before).await {
+                nothing_due_before = None;
+            }
         }
     }
 
@@ -189,7 +201,7 @@ impl Shared {
         Ok(())
     }
 
-    fn current_sweep_locked(&self) -> Option<Uuid> {
+    pub(super) fn current_sweep_locked(&self) -> Option<Uuid> {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -286,21 +298,25 @@ impl Shared {
         }
     }
 
-    pub(super) async fn wait_for_room(&self, tasks: &mut JoinSet<()>, nothing_due_before: Option<Instant>) {
+    /// True where sessions may have been taken on meanwhile.
+    pub(super) async fn wait_for_room(&self, tasks: &mut JoinSet<()>, nothing_due_before: Option<Instant>) -> bool {
         let pause = async {
             match nothing_due_before {
                 Some(until) => tokio::time::sleep_until(until.into()).await,
                 None => std::future::pending().await,
             }
         };
+        let mut taken_on = false;
         tokio::select! {
             Some(done) = tasks.join_next() => self.note_end_of_task(done),
             () = self.stop.cancelled() => {}
             () = pause => {}
+            () = self.taken_on.notified() => taken_on = true,
         }
         while let Some(done) = tasks.try_join_next() {
             self.note_end_of_task(done);
         }
+        taken_on
     }
 
     /// A task that panicked leaves its session claimed; the lease takes care of it.

@@ -62,6 +62,7 @@ async fn where_everything_is_right_all_is_ok() {
         "rights",
         "source",
         "plan",
+        "notify",
         "status",
         "newest row",
         "environment",

@@ -1,5 +1,6 @@
 //! The commands as a user meets them: the real binary, a real database and the sandbox, judged by what comes out.
 
+mod changes;
 mod configuration;
 mod exit_statuses;
 mod requeue;

@@ -7,7 +7,7 @@ mod command_line;
 mod connections;
 #[allow(dead_code, reason = "the laboratory uses more of it than its tests do")]
 #[path = "../faults/proxy.rs"]
-mod proxy;
+pub(crate) mod proxy;
 #[allow(dead_code, reason = "the laboratory prints findings, its tests compare them")]
 #[path = "../faults/reconcile.rs"]
 mod reconcile;

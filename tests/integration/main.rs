@@ -7,6 +7,7 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
+mod at_once;
 mod blast_radius;
 mod bounds;
 mod check;

@@ -17,11 +17,12 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("clocks", &[]),
     ("pace", &[]),
     ("throttle", &["session", "outcome"]),
+    ("wake", &["database"]),
     (
         "sweep",
         &[
             "config", "session", "outcome", "database", "source", "ledger", "geft", "backoff", "clocks", "pace",
-            "throttle",
+            "throttle", "wake",
         ],
     ),
     ("schedule", &["config"]),

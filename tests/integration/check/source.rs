@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use super::{Lines, check};
+use crate::at_once::psql;
 use crate::commands::{MINUTE, Shop};
 
 /// A check of the source after this change of the merchant's table.
@@ -147,5 +148,22 @@ async fn a_name_with_capitals_is_found_as_it_is_written() {
     check(&program).await.expect_all("fail", &[]);
     let lines = check(&shop.program().with("source.table", "public.PaymentSessions")).await;
     lines.expect("fail", "source", &["\"public\".\"PaymentSessions\""]);
+    shop.database.close().await;
+}
+
+#[tokio::test]
+async fn the_triggers_that_notify_are_held_against_the_settings() {
+    let shop = Shop::new().await;
+    let url = shop.database.url();
+    check(&shop.program()).await.expect("ok", "notify", &["no trigger", "at the next tick"]);
+    psql(url, "notify.sql", &[]).await;
+    check(&shop.program()).await.expect("ok", "notify", &["at once"]);
+    let lines = check(&shop.program().with("source.abandoned_statuses", vec!["abandoned", "left"])).await;
+    lines.expect("warn", "notify", &["[\"status\", \"abandoned\"]", "\"left\"", "running that file again"]);
+    psql(url, "notify.sql", &[("statuses", "{Left,ABANDONED}")]).await;
+    let lines = check(&shop.program().with("source.abandoned_statuses", vec!["abandoned", "left"])).await;
+    lines.expect("ok", "notify", &["at once"]);
+    shop.execute("ALTER TABLE payment_sessions DISABLE TRIGGER geft_sweeper_notify_update").await;
+    check(&shop.program()).await.expect("warn", "notify", &["missing or disabled"]);
     shop.database.close().await;
 }

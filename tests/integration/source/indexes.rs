@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use geft_sweeper::source::Changes;
 use sqlx::Connection as _;
 use sqlx::PgConnection;
 
@@ -98,6 +99,28 @@ async fn a_missing_index_is_told_with_the_statement_that_mends_it() {
     let plans = source.plans(&mut db).await.unwrap();
     assert!(plans.discovery.uses_index() && plans.look_again.uses_index(), "{plans:?}");
     assert_eq!((plans.discovery.advice, plans.look_again.advice), (None, None));
+}
+
+#[tokio::test]
+async fn the_index_that_makes_a_look_at_what_changed_cheap_is_told_until_it_is_there() {
+    let mut db = connection().await;
+    create(&mut db, "uuid", "text", "timestamptz").await;
+    run(&mut db, "ALTER TABLE sessions ADD \"changed at\" timestamptz; CREATE INDEX ON sessions (status, created_at)")
+        .await;
+    let mut tracked = table();
+    let untold = inspect(&settings(tracked.clone()), &mut db).await.plans(&mut db).await.unwrap().changes;
+    assert_eq!(untold, Changes::Untold);
+    tracked.columns.updated_at = Some("changed at".to_owned());
+    let source = inspect(&settings(tracked), &mut db).await;
+    let Changes::Unserved(advice) = source.plans(&mut db).await.unwrap().changes else { panic!("an index serves") };
+    assert!(advice.ends_with("(\"status\", \"changed at\");"), "{advice}");
+    run(&mut db, &advice).await;
+    assert_eq!(source.plans(&mut db).await.unwrap().changes, Changes::ByIndex);
+    run(&mut db, "CREATE VIEW seen AS SELECT * FROM sessions").await;
+    let mut view = table();
+    (view.table, view.columns.updated_at) = ("seen".to_owned(), Some("changed at".to_owned()));
+    let source = inspect(&settings(view), &mut db).await;
+    assert_eq!(source.plans(&mut db).await.unwrap().changes, Changes::ByIndex, "there can be none on a view");
 }
 
 #[tokio::test]

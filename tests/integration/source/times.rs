@@ -85,6 +85,7 @@ async fn a_skipped_hour_never_makes_a_session_look_older() {
 
 #[tokio::test]
 async fn only_what_changed_is_looked_at_but_aged_rows_are_always_found() {
+    let (four, five) = ("7d444840-9dc0-41d1-b245-5ffdce74fad4", "7d444840-9dc0-41d1-b245-5ffdce74fad5");
     let mut db = connection().await;
     run(
         &mut db,
@@ -92,9 +93,10 @@ async fn only_what_changed_is_looked_at_but_aged_rows_are_always_found() {
             "CREATE TABLE sessions (session_id uuid, reference_id text, status text, created_at timestamptz,
                                     changed timestamp);
              INSERT INTO sessions
-             SELECT id::uuid, NULL, status, now() - interval '2 hours', now() AT TIME ZONE 'UTC' - ago::interval
-               FROM (VALUES ('{ONE}', 'abandoned', '1 minute'), ('{TWO}', 'abandoned', '2 hours'),
-                            ('{THREE}', 'pending', '2 hours')) AS made (id, status, ago)"
+             SELECT id::uuid, NULL, status, now() - age::interval, now() AT TIME ZONE 'UTC' - ago::interval
+               FROM (VALUES ('{ONE}', 'abandoned', '2 hours', '1 minute'), ('{TWO}', 'abandoned', '2 hours', '2 hours'),
+                            ('{THREE}', 'pending', '80 minutes', '80 minutes'), ('{four}', 'pending', '2 hours', '2 hours'),
+                            ('{five}', 'pending', '2 hours', '1 minute')) AS made (id, status, age, ago)"
         ),
     )
     .await;
@@ -103,7 +105,8 @@ async fn only_what_changed_is_looked_at_but_aged_rows_are_always_found() {
     let source = inspect(&settings(table), &mut db).await;
     assert!(source.tracks_changes());
     let since = Utc::now() - TimeDelta::hours(1);
-    assert_eq!(ids(&discover_with(&source, &mut db, None, Some(since)).await), [ONE, THREE]);
-    assert_eq!(ids(&discover(&source, &mut db).await), [ONE, TWO, THREE]);
+    // THREE became old within the hour, `five` was changed within it.
+    assert_eq!(ids(&discover_with(&source, &mut db, None, Some(since)).await), [ONE, THREE, five]);
+    assert_eq!(ids(&discover(&source, &mut db).await), [ONE, TWO, THREE, four, five]);
     assert_eq!(source.still_named(&mut db, &keys(&[TWO])).await.unwrap().len(), 1);
 }
