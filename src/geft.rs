@@ -23,7 +23,7 @@ mod wire;
 use std::time::Duration;
 
 pub use self::client::Client;
-pub use self::connection::Error;
+pub use self::connection::{Error, client as http_client};
 use crate::outcome::Said;
 
 /// No cancel request left the machine: there is nothing to audit, and the claim is given back.

@@ -59,8 +59,8 @@ pub enum Error {
     Build(#[source] reqwest::Error),
 }
 
-/// The client for everything that is sent to the provider.
-pub(super) fn client(api: &config::Api) -> Result<reqwest::Client, Error> {
+/// The client for everything that is sent to the provider, without anything of ours around it.
+pub fn client(api: &config::Api) -> Result<reqwest::Client, Error> {
     // Without one, building a client panics. A second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
