@@ -13,6 +13,7 @@ mod relay;
 mod stage;
 mod sweep;
 mod usage;
+mod writers;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -75,6 +76,9 @@ async fn measure(stage: &mut Stage, arguments: &Arguments) -> Result<Results> {
     }
     if arguments.names("idle") {
         results.idle = Some(parts::idle(stage).await?);
+    }
+    if arguments.names("notify") {
+        results.notify = writers::run(stage).await?;
     }
     Ok(results)
 }

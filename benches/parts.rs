@@ -52,6 +52,7 @@ pub(crate) async fn round(stage: &mut Stage, case: Case) -> Result<Round> {
     shop.abandon(sessions, answers).await?;
     let sweep = sweep::run(stage, &shop, sessions, answers).await?;
     stage.close(shop).await?;
+    say(&format!("    {:.2} s of the limit, {:.2} s of the sweep", limit.seconds, sweep.seconds));
     Ok(Round { case, limit, sweep })
 }
 

@@ -130,7 +130,8 @@ impl Shop {
         let mut connection = self.connect().await?;
         for part in ids.chunks(AT_ONCE) {
             let insert = "INSERT INTO payment_sessions
-                SELECT id, 'order-' || id, 'abandoned', now() - interval '5 minutes' FROM unnest($1::uuid[]) AS id";
+                SELECT id, 'order-' || 1000000 + n, 'abandoned', now() - interval '5 minutes'
+                  FROM unnest($1::uuid[]) WITH ORDINALITY AS part (id, n)";
             sqlx::query(insert).bind(part).execute(&mut connection).await?;
         }
         sqlx::query("VACUUM ANALYZE payment_sessions").execute(&mut connection).await?;
@@ -156,9 +157,9 @@ const HISTORY: [&str; 2] = [
     "INSERT INTO geft_sweeper.cancellations (session_id, source_key, reference_id, reason, source_status,
             source_created_at, sweep_id, state, attempts, counted_attempts, last_outcome, session_status, status_details,
             discovered_at, finished_at)
-     SELECT id, id::text, 'order-' || id, 'abandoned', 'abandoned', at, gen_random_uuid(), 'canceled', 1, 0, 'canceled',
+     SELECT id, id::text, 'order-' || 1000000 + n, 'abandoned', 'abandoned', at, gen_random_uuid(), 'canceled', 1, 0, 'canceled',
             'Canceled', 'EFT0501', at, at
-       FROM (SELECT gen_random_uuid() AS id, now() - n * interval '30 seconds' AS at
+       FROM (SELECT n, gen_random_uuid() AS id, now() - n * interval '30 seconds' AS at
                FROM generate_series(1, $1::bigint) AS n) AS history",
     "INSERT INTO geft_sweeper.cancel_attempts (session_id, reference_id, attempt, reason, sweep_id, instance, started_at,
             finished_at, outcome, http_status, session_status, status_details, claim)

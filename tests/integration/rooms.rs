@@ -66,7 +66,7 @@ fn every_room_is_in_the_table() {
 #[test]
 fn every_file_says_what_it_does_and_keeps_to_one_duty() {
     let mut faults = Vec::new();
-    for file in rust_files("src").into_iter().chain(rust_files("tests")) {
+    for file in ["src", "tests", "benches"].into_iter().flat_map(rust_files) {
         let text = fs::read_to_string(repository().join(&file)).unwrap();
         if !text.starts_with("//! ") {
             faults.push(format!("{} does not open with what it does", file.display()));
