@@ -67,3 +67,7 @@ $$;
 CREATE TRIGGER register_claim AFTER UPDATE ON geft_sweeper.cancellations
     FOR EACH ROW WHEN (NEW.lease_until IS NOT NULL AND OLD.lease_until IS NULL)
     EXECUTE FUNCTION geft_sweeper.register_claim();
+
+-- What joins an audit row with the log: the id of the cancel request, as the process that sent it wrote it down. The rows
+-- of older programs have none.
+ALTER TABLE geft_sweeper.cancel_attempts ADD COLUMN request_id uuid;

@@ -112,8 +112,8 @@ impl Daemon {
             match self.ledger.migrate().await {
                 Ok(done) => tracing::info!(
                     event = "schema.migrated",
-                    from = done.from,
-                    to = done.to,
+                    schema.from = done.from,
+                    schema.to = done.to,
                     "the schema is up to date"
                 ),
                 Err(error) => {

@@ -40,7 +40,7 @@ async fn keep_up(ledger: Ledger, health: Arc<Health>, stop: CancellationToken, s
                     Ok(figures) => (last, said) = (Some((figures, asked)), false),
                     Err(error) => {
                         if !said {
-                            tracing::warn!(event = "figures.not_read", %error, "figures for /metrics are missing");
+                            tracing::warn!(event = "figures.not_read", error.message = %error, "figures for /metrics are missing");
                         }
                         said = true;
                     }

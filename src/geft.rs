@@ -74,8 +74,10 @@ mod tests {
     use std::time::Instant;
 
     use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
 
     use crate::pace::Pace;
+    use crate::session::Names;
 
     /// The conductor spawns attempts.
     #[test]
@@ -84,9 +86,10 @@ mod tests {
         let api = super::promises::api();
         let client =
             super::Client::new(&api, Pace::unlimited(), super::promises::clocks(), CancellationToken::new()).unwrap();
-        let session = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
-        is_send(client.cancel(session, Instant::now(), false, || true));
-        is_send(client.status(session, Instant::now(), || true));
+        let session_id = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
+        let names = Names { session_id, sweep_id: Uuid::nil(), attempt: None, claim: None };
+        is_send(client.cancel(names, Instant::now(), false, || true));
+        is_send(client.status(names, Instant::now(), || true));
         is_send(client.authorize());
     }
 }

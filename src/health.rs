@@ -8,6 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const UNREADABLE: &str =
     "the source cannot be read: the log event `part.ill` and `geft-sweeper check` say why and what to do";
 
+/// So many sentences are said of one illness at the most.
+const SENTENCES: usize = 5;
+
 /// What can be wrong. Each is said once when it begins and once when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
@@ -40,8 +43,24 @@ enum Condition {
     #[default]
     Unknown,
     Well,
-    /// With the sentence that says what is wrong.
-    Ill(String),
+    /// With the sentences that said what is wrong, the present one last.
+    Ill(Vec<String>),
+}
+
+impl Condition {
+    /// Whether this is to be said. In one illness each sentence is news once, however often they take turns.
+    fn is_news(&mut self, what: &str) -> bool {
+        let mut said = if let Self::Ill(said) = self { std::mem::take(said) } else { Vec::new() };
+        let known = said.iter().position(|before| before == what);
+        if let Some(at) = known {
+            said.remove(at);
+        }
+        let is_news = known.is_none() && said.len() < SENTENCES;
+        said.truncate(SENTENCES - 1);
+        said.push(what.to_owned());
+        *self = Self::Ill(said);
+        is_news
+    }
 }
 
 /// The daemon's health. Nothing is known to be well before it was found so.
@@ -55,7 +74,7 @@ impl Health {
     pub fn well(&self, part: Part) {
         let before = std::mem::replace(&mut self.parts_locked()[part as usize], Condition::Well);
         if !matches!(before, Condition::Well) {
-            tracing::info!(event = "part.well", part = part.as_str(), "the {} is ready", part.as_str());
+            tracing::info!(event = "part.well", part.name = part.as_str(), "the {} is ready", part.as_str());
         }
     }
 
@@ -69,9 +88,9 @@ impl Health {
 
     /// Notes what is wrong with a part, and says so where that was not said before.
     pub fn ill(&self, part: Part, what: &str) {
-        let before = std::mem::replace(&mut self.parts_locked()[part as usize], Condition::Ill(what.to_owned()));
-        if !matches!(before, Condition::Ill(before) if before == what) {
-            tracing::error!(event = "part.ill", part = part.as_str(), "{what}; trying again until it works");
+        let is_news = self.parts_locked()[part as usize].is_news(what);
+        if is_news {
+            tracing::error!(event = "part.ill", part.name = part.as_str(), "{what}; trying again until it works");
         }
     }
 
@@ -81,7 +100,7 @@ impl Health {
         match &self.parts_locked()[part as usize] {
             Condition::Unknown => Some("not reached yet".to_owned()),
             Condition::Well => None,
-            Condition::Ill(what) => Some(what.clone()),
+            Condition::Ill(said) => said.last().cloned(),
         }
     }
 
@@ -115,5 +134,17 @@ mod tests {
         assert_eq!(health.trouble(Part::Database), None);
         health.ill(Part::Database, "gone");
         assert_eq!(health.trouble(Part::Database).as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_once_however_many_notice_it_in_turn() {
+        let mut condition = Condition::Well;
+        let said = ["no answer", "refused", "no answer", "refused", "full"].map(|what| condition.is_news(what));
+        assert_eq!(said, [true, true, false, false, true]);
+        assert!(matches!(&condition, Condition::Ill(said) if said.last().unwrap() == "full"));
+        let others = (0..100).filter(|number| condition.is_news(&number.to_string())).count();
+        assert_eq!(others, SENTENCES - 3, "not without bound");
+        condition = Condition::Well;
+        assert!(condition.is_news("refused"), "another illness");
     }
 }

@@ -30,7 +30,7 @@ impl Lifecycle {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                 };
-                tracing::info!(event = "process.signal", signal = name, "asked to stop");
+                tracing::info!(event = "process.signal", process.signal = name, "asked to stop");
                 asked.cancel();
             }
         });

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use crate::session::State;
 
 /// How an attempt ended, in the words of the audit table.
@@ -130,6 +132,8 @@ pub struct Attempt {
     pub status_unanswered: bool,
     /// The token sent with it had not been accepted before.
     pub fresh_token: bool,
+    /// The id of the cancel request in the log.
+    pub request_id: Uuid,
     /// When the cancel request was begun.
     pub started: Instant,
     /// When the attempt was over.

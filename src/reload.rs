@@ -75,7 +75,7 @@ fn tell(left_alone: &[&str]) {
     if !left_alone.is_empty() {
         tracing::warn!(
             event = "settings.left_alone",
-            settings = left_alone.join(", "),
+            settings.names = left_alone.join(", "),
             "these settings differ from the start, and are read at a start alone"
         );
     }

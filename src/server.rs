@@ -51,7 +51,7 @@ pub async fn start(address: SocketAddr, shown: Shown, stop: CancellationToken) -
     tokio::spawn(async move {
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = serving.await {
-            tracing::error!(event = "server.failed", %error, "health and metrics are served no more");
+            tracing::error!(event = "server.failed", error.message = %error, "health and metrics are served no more");
         }
     });
     Ok(bound)

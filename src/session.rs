@@ -101,6 +101,8 @@ pub struct Claim {
     pub source_key: String,
     /// Why it is to be canceled.
     pub reason: Reason,
+    /// The sweep that took it on.
+    pub sweep_id: Uuid,
     /// The number that this attempt has: 1, 2, 3 …
     pub attempt: i32,
     /// Counted attempts before this one, since the session was taken on or requeued.
@@ -120,6 +122,32 @@ pub struct Claim {
     pub answered_at: Instant,
     /// The moment by which the attempt must be over, by the monotonic clock: the lease less a margin.
     pub deadline: Instant,
+}
+
+impl Claim {
+    /// What the attempt is found by.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names {
+            session_id: self.session_id,
+            sweep_id: self.sweep_id,
+            attempt: Some(self.attempt),
+            claim: Some(self.token),
+        }
+    }
+}
+
+/// What the log lines of a session are found by, the same as in its audit rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The session.
+    pub session_id: SessionId,
+    /// The sweep that took it on.
+    pub sweep_id: Uuid,
+    /// The number of the attempt; none where no attempt is under way.
+    pub attempt: Option<i32>,
+    /// The mark of the claim; none where the session is not claimed.
+    pub claim: Option<Uuid>,
 }
 
 /// Where a session taken on stands in the ledger.

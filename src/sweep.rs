@@ -347,7 +347,7 @@ fn share_pace(ledger: &Ledger, per_second: Option<f64>) -> Pace {
             Ok(slots) => Some(Told { clock: slots.clock, first: slots.first, given: slots.reserved }),
             // Said by whoever needs the database next; until then nothing is sent.
             Err(error) => {
-                tracing::debug!(event = "pace.not_reserved", %error, "no share of the rate limit");
+                tracing::debug!(event = "pace.not_reserved", error.message = %error, "no share of the rate limit");
                 None
             }
         }

@@ -118,7 +118,7 @@ fn say(what: &[NotifyState<'_>]) {
 }
 
 fn not_told(error: &std::io::Error) {
-    tracing::debug!(event = "systemd.not_told", %error, "the service manager could not be told something");
+    tracing::debug!(event = "systemd.not_told", error.message = %error, "the service manager could not be told something");
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@
 mod exporter;
 mod flood;
 
+use std::fmt;
 use std::io::IsTerminal as _;
 
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
@@ -69,12 +72,25 @@ pub fn start_logs(
     if pretty {
         let colours = terminal && !no_color();
         let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+        let layer = layer.fmt_fields(
+            debug_fn(|line, field, value| match (field.name(), on_one_line(value)) {
+                ("message", text) => write!(line, "{text}"),
+                (name, text) => write!(line, "{name}={text}"),
+            })
+            .delimited(" "),
+        );
         registry.with(layer.with_filter(floodgate)).try_init()?;
     } else {
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer);
         registry.with(layer.with_filter(floodgate)).try_init()?;
     }
     Ok(Logs { filter: handle, _left_out: left_out })
+}
+
+/// One event is one line, whatever the database or the provider put into its words. JSON sees to that by itself.
+fn on_one_line(value: &dyn fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// A bare level speaks of this program; the libraries under it say what goes wrong and no more, unless the filter names them.

@@ -35,17 +35,17 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
         let shown = Shown { health: Arc::clone(&health), sweeper: sweeper.clone(), metrics, patience };
         figures::start(wired.ledger.clone(), Arc::clone(&health), lifecycle.stop.clone());
         let bound = server::start(address, shown, lifecycle.stop.clone()).await?;
-        tracing::info!(event = "server.listening", address = %bound, "health and metrics are served");
+        tracing::info!(event = "server.listening", server.address = %bound, "health and metrics are served");
     }
     let _listening = wake::listen(wired.database.clone(), sweeper.wakes());
     let schedule = Schedule::start(&config.schedule).await?;
     tracing::info!(
         event = "process.started",
-        instance = wired.ledger.instance().name(),
-        version = env!("CARGO_PKG_VERSION"),
-        schedule = config.schedule.sweep,
-        database = wired.database.place(),
-        api = %config.api.base_url,
+        process.instance = wired.ledger.instance().name(),
+        process.version = env!("CARGO_PKG_VERSION"),
+        schedule.sweep = config.schedule.sweep,
+        database.place = wired.database.place(),
+        api.base_url = %config.api.base_url,
         "geft-sweeper has started"
     );
     let shown = systemd::Shown {

@@ -67,14 +67,14 @@ impl Database {
         let replaced = match self.prepare(&url) {
             Ok(prepared) => self.replace(prepared),
             Err(error) => {
-                tracing::error!(event = "secret.unusable", section = "database", "{error}");
+                tracing::error!(event = "secret.unusable", secret.section = "database", "{error}");
                 false
             }
         };
         if replaced {
             tracing::info!(
                 event = "secret.replaced",
-                section = "database",
+                secret.section = "database",
                 "the server refused it, and it was read again"
             );
         }

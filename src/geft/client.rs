@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::classify::{self, Reading};
 use super::connection::Error;
@@ -21,7 +22,7 @@ use crate::clocks::Clocks;
 use crate::config::{self, ApiSecrets};
 use crate::outcome::{Attempt, Outcome, Said};
 use crate::pace::Pace;
-use crate::session::SessionId;
+use crate::session::{Names, SessionId};
 
 /// Kept free at the end of an attempt, beside the time limits of its requests.
 const SPARE: Duration = Duration::from_secs(1);
@@ -56,7 +57,7 @@ impl Client {
     /// counts. `may_send` is asked after each wait: what was let through may have to stay here after all.
     pub async fn cancel(
         &self,
-        session: SessionId,
+        names: Names,
         deadline: Instant,
         ask_before_failing: bool,
         may_send: impl Fn() -> bool,
@@ -67,7 +68,7 @@ impl Client {
             () = self.stop.cancelled() => return Err(NotBegun::HeldBack),
             turn = self.ready(latest, &may_send) => turn?,
         };
-        let endpoint = Endpoint::Cancel(session);
+        let endpoint = Endpoint::Cancel(names);
         // Hyper leaves the length of an empty body out; some servers refuse a POST without one.
         let request = self.exchange.post(endpoint).header(CONTENT_LENGTH, 0);
         let request = request.header(AUTHORIZATION, turn.token.authorization());
@@ -75,18 +76,19 @@ impl Client {
         if started > latest {
             return Err(NotBegun::TooLate);
         }
-        let answer = self.exchange.send(endpoint, request, deadline).await;
-        let reading = classify::cancel(session, answer);
+        let request_id = Uuid::new_v4();
+        let answer = self.exchange.send(request_id, endpoint, request, deadline).await;
+        let reading = classify::cancel(names.session_id, answer);
         let fresh_token = self.tokens.answered(&turn.token, reading.code);
         drop(turn);
         let status = if reading.ask || (ask_before_failing && reading.outcome.counts()) {
             // What became of the request has to be asked, whatever has happened meanwhile.
-            let status = self.status(session, deadline, || true).await;
+            let status = self.status(names, deadline, || true).await;
             Some(status.unwrap_or_else(|why| self.no_token(&why)))
         } else {
             None
         };
-        Ok(self.attempt(reading, status, fresh_token, started))
+        Ok(self.attempt(reading, status, fresh_token, request_id, started))
     }
 
     /// Waits for a token and for the moment to send a cancel with it.
@@ -107,19 +109,19 @@ impl Client {
     /// `may_send` is asked after each wait. Fails only with `HeldBack`: then it was not asked to the end.
     pub async fn status(
         &self,
-        session: SessionId,
+        names: Names,
         deadline: Instant,
         may_send: impl Fn() -> bool,
     ) -> Result<StatusAnswer, NotBegun> {
-        let mut answer = self.ask_status(session, None, deadline, &may_send).await?;
+        let mut answer = self.ask_status(names, None, deadline, &may_send).await?;
         if matches!(&answer, Ok(answer) if answer.code == 401) {
             match self.tokens.for_status(deadline, async || self.grant(deadline, &may_send).await).await {
-                Ok(token) => answer = self.ask_status(session, Some(&token), deadline, &may_send).await?,
+                Ok(token) => answer = self.ask_status(names, Some(&token), deadline, &may_send).await?,
                 Err(NotBegun::HeldBack) => return Err(NotBegun::HeldBack),
                 Err(why) => return Ok(self.no_token(&why)),
             }
         }
-        Ok(self.told(session, answer))
+        Ok(self.told(names.session_id, answer))
     }
 
     /// What the answer to a status request says, fit to be stored and shown.
@@ -166,7 +168,7 @@ impl Client {
 
     async fn ask_status(
         &self,
-        session: SessionId,
+        names: Names,
         token: Option<&Arc<Token>>,
         deadline: Instant,
         may_send: impl Fn() -> bool,
@@ -175,12 +177,12 @@ impl Client {
             Err(NotBegun::TooLate) => return Ok(Err(Failure::NoTurn)),
             turn => turn?,
         }
-        let endpoint = Endpoint::Status(session);
+        let endpoint = Endpoint::Status(names);
         let mut request = self.exchange.get(endpoint);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.authorization());
         }
-        let answer = self.exchange.send(endpoint, request, deadline).await;
+        let answer = self.exchange.send(Uuid::new_v4(), endpoint, request, deadline).await;
         if let (Some(token), Ok(Answer { code: 401, .. })) = (token, &answer) {
             self.tokens.discard(token);
         }
@@ -223,7 +225,7 @@ impl Client {
             .basic_auth(&self.credentials.client_id, Some(secrets.client_secret.expose_secret()))
             .form(&[("grant_type", "client_credentials")]);
         let asked = Instant::now();
-        let answer = match self.exchange.send(Endpoint::Authorize, request, until).await {
+        let answer = match self.exchange.send(Uuid::new_v4(), Endpoint::Authorize, request, until).await {
             Ok(answer) => answer,
             // Cut short by this caller's deadline: nothing is known of the provider.
             Err(Failure::Timeout(limit)) if limit < self.timeout => return Err(NotBegun::TooLate),
@@ -259,6 +261,7 @@ impl Client {
         reading: Reading,
         status: Option<StatusAnswer>,
         fresh_token: bool,
+        request_id: Uuid,
         started: Instant,
     ) -> Attempt {
         let outcome = status.as_ref().map_or(reading.outcome, |status| classify::settle(&reading, status));
@@ -280,6 +283,7 @@ impl Client {
             retry_after: reading.retry_after.max(asked_to_wait),
             status_unanswered,
             fresh_token,
+            request_id,
             started,
             finished: Instant::now(),
         }

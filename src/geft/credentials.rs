@@ -65,12 +65,12 @@ impl Client {
             Ok(true) => {
                 tracing::info!(
                     event = "secret.replaced",
-                    section = "api",
+                    secret.section = "api",
                     "the provider refused it, and it was read again"
                 );
             }
             Ok(false) => {}
-            Err(error) => tracing::error!(event = "secret.unusable", section = "api", "{error}"),
+            Err(error) => tracing::error!(event = "secret.unusable", secret.section = "api", "{error}"),
         }
     }
 }

@@ -11,12 +11,13 @@ use chrono::{DateTime, Utc};
 use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response};
 use tokio::time::timeout_at;
+use uuid::Uuid;
 
 use super::{connection, measures, retry_after, wire};
 use crate::clocks::Clocks;
 use crate::config;
 use crate::pace::Pace;
-use crate::session::SessionId;
+use crate::session::Names;
 
 /// Answers are a few hundred bytes; more than this is not read.
 pub(super) const LONGEST_BODY: usize = 64 * 1024;
@@ -25,8 +26,8 @@ pub(super) const LONGEST_BODY: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Endpoint {
     Authorize,
-    Cancel(SessionId),
-    Status(SessionId),
+    Cancel(Names),
+    Status(Names),
 }
 
 impl Endpoint {
@@ -41,8 +42,16 @@ impl Endpoint {
     fn path(self) -> String {
         match self {
             Self::Authorize => "/api/v1/authorize".to_owned(),
-            Self::Cancel(session) => format!("/api/v2/sessions/{session}/cancel"),
-            Self::Status(session) => format!("/api/v2/sessions/{session}/status"),
+            Self::Cancel(names) => format!("/api/v2/sessions/{}/cancel", names.session_id),
+            Self::Status(names) => format!("/api/v2/sessions/{}/status", names.session_id),
+        }
+    }
+
+    /// What the session is found by; none where it is about none.
+    fn names(self) -> Option<Names> {
+        match self {
+            Self::Authorize => None,
+            Self::Cancel(names) | Self::Status(names) => Some(names),
         }
     }
 }
@@ -175,9 +184,10 @@ impl Exchange {
         had && Instant::now() < until
     }
 
-    /// Sends at once. All is over after `[api] timeout`, and before `deadline`.
+    /// Sends at once. All is over after `[api] timeout`, and before `deadline`. The log names the request by `id`.
     pub(super) async fn send(
         &self,
+        id: Uuid,
         endpoint: Endpoint,
         request: RequestBuilder,
         deadline: Instant,
@@ -191,9 +201,20 @@ impl Exchange {
             Err(_) => "network_error".to_owned(),
         };
         let took = started.elapsed();
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let names = endpoint.names();
         let endpoint = endpoint.name();
-        tracing::debug!(event = "api.request", endpoint, code, duration_ms, "a request to the provider ended");
+        tracing::debug!(
+            event = "api.request",
+            session.id = names.map(|names| tracing::field::display(names.session_id)),
+            sweep.id = names.map(|names| tracing::field::display(names.sweep_id)),
+            attempt.number = names.and_then(|names| names.attempt),
+            claim.id = names.and_then(|names| names.claim).map(tracing::field::display),
+            request.id = %id,
+            request.endpoint = endpoint,
+            request.code = code,
+            request.duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "a request to the provider ended"
+        );
         measures::requested(endpoint, code, took);
         answer
     }

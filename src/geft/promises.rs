@@ -13,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
+use uuid::Uuid;
 
 use super::exchange::{Answer, Body, LONGEST_BODY, told_time};
 use super::redaction::{ERROR_LENGTH, Redaction, STATUS_LENGTH};
@@ -83,7 +84,7 @@ impl Promises {
         assert_eq!(reading.outcome == Outcome::Canceled, is_canceled, "{reading:?}");
         assert_eq!(reading.ask, !is_canceled && !matches!(cancel.code, 401 | 408 | 425 | 429 | 500..=599));
         let told = reading.ask.then(|| self.client.told(session, Ok(status.clone())));
-        let attempt = self.client.attempt(reading, told.clone(), false, Instant::now());
+        let attempt = self.client.attempt(reading, told.clone(), false, Uuid::nil(), Instant::now());
         let is_final = is_confirmed(&status, &["completed", "failed", "canceled", "cancelled", "expired"]);
         assert_eq!(attempt.outcome == Outcome::AlreadyTerminal, told.is_some() && is_final, "{attempt:?}");
         if attempt.outcome == Outcome::NotFound {

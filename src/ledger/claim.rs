@@ -47,6 +47,7 @@ impl Doubtful {
 /// What all claims of one batch share.
 #[derive(Clone, Copy)]
 pub(super) struct Taken {
+    pub(super) sweep_id: Uuid,
     pub(super) token: Uuid,
     pub(super) asked_at: Instant,
     pub(super) answered_at: Instant,
@@ -62,6 +63,7 @@ impl Taken {
             session_id: candidate.session_id,
             source_key: candidate.source_key.clone(),
             reason: candidate.reason.clone(),
+            sweep_id: self.sweep_id,
             attempt: 1,
             counted: 0,
             uncounted_running: 0,
@@ -85,6 +87,7 @@ pub(super) struct Row {
     pub(super) session_id: Uuid,
     pub(super) source_key: String,
     pub(super) reason: String,
+    pub(super) sweep_id: Uuid,
     pub(super) attempts: i32,
     pub(super) counted_attempts: i32,
     pub(super) uncounted_running: i32,
@@ -102,6 +105,7 @@ impl Row {
             session_id: self.session_id.into(),
             source_key: self.source_key,
             reason: Reason::new(self.reason),
+            sweep_id: self.sweep_id,
             attempt: self.attempts,
             counted: u32::try_from(self.counted_attempts).unwrap_or_default(),
             uncounted_running: u32::try_from(self.uncounted_running).unwrap_or_default(),
@@ -185,7 +189,7 @@ impl Ledger {
         let statement = sqlx::query_as!(
             Row,
             r#"/* geft-sweeper ledger.read_back */
-               SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason,
+               SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason, sweep_id,
                       attempts, counted_attempts, uncounted_running, may_have_had_effect, clock_timestamp() AS "claimed_at!",
                       next_attempt_at AS "due!",
                       coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",

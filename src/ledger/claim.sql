@@ -30,7 +30,7 @@ registered AS (
            array_agg(session_id), count(*)
       FROM claimed HAVING count(*) > 0
     RETURNING claimed_at)
-SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason AS "reason!",
+SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason AS "reason!", sweep_id AS "sweep_id!",
        attempts AS "attempts!", counted_attempts AS "counted_attempts!", uncounted_running AS "uncounted_running!",
        may_have_had_effect AS "may_have_had_effect!", registered.claimed_at, next_attempt_at AS "due!",
        coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",

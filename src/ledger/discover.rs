@@ -98,7 +98,8 @@ impl Ledger {
         let (Some(token), Some((ids, claimed_at))) = (token, claimed.filter(|_| intake != Intake::Refused)) else {
             return Ok((intake, Vec::new()));
         };
-        let batch = Taken { token, asked_at, answered_at: Instant::now(), claimed_at, lease: claiming.lease };
+        let batch =
+            Taken { sweep_id: sweep, token, asked_at, answered_at: Instant::now(), claimed_at, lease: claiming.lease };
         let ids: HashSet<Uuid> = ids.into_iter().collect();
         let ours = candidates.iter().filter(|candidate| ids.contains(&candidate.session_id.uuid()));
         Ok((intake, ours.map(|candidate| batch.claim(candidate)).collect()))

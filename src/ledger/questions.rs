@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::claim::Row;
 use super::{Error, Ledger};
 use crate::outcome::Said;
-use crate::session::{Claim, SessionId};
+use crate::session::{Claim, Names, SessionId};
 
 /// What is kept of a question's time for writing the answer down.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -22,6 +22,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 pub struct Question {
     /// The session.
     pub session_id: SessionId,
+    /// The sweep that took it on.
+    sweep_id: Uuid,
     /// The moment by which it must be answered, by the monotonic clock.
     pub deadline: Instant,
     /// When somebody else may ask, by the database's clock; the mark under which the session is ours until then.
@@ -30,9 +32,18 @@ pub struct Question {
     due: DateTime<Utc>,
 }
 
+impl Question {
+    /// What the session is found by.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names { session_id: self.session_id, sweep_id: self.sweep_id, attempt: None, claim: None }
+    }
+}
+
 /// A row of the statement that reserves.
 struct Reserved {
     session_id: Uuid,
+    sweep_id: Uuid,
     until: DateTime<Utc>,
     due: DateTime<Utc>,
 }
@@ -87,7 +98,7 @@ impl Ledger {
                UPDATE geft_sweeper.cancellations c
                   SET next_attempt_at = now() + $4::float8 * interval '1 second', asked_at = NULL
                  FROM chosen WHERE c.session_id = chosen.session_id
-               RETURNING c.session_id, c.next_attempt_at AS "until!", chosen.due_at AS "due!""#,
+               RETURNING c.session_id, c.sweep_id, c.next_attempt_at AS "until!", chosen.due_at AS "due!""#,
             i64::from(limit),
             sweep,
             grace.as_secs_f64(),
@@ -96,8 +107,9 @@ impl Ledger {
         .fetch_all(self.database.pool());
         let rows = self.run("reserving questions", statement).await?;
         let deadline = asked + patience.saturating_sub(MARGIN);
-        let question = |Reserved { session_id, until, due }| Question {
+        let question = |Reserved { session_id, sweep_id, until, due }| Question {
             session_id: SessionId::from(session_id),
+            sweep_id,
             deadline,
             until,
             due,
@@ -224,7 +236,7 @@ impl Ledger {
                               array_agg(session_id), count(*)
                          FROM claimed HAVING count(*) > 0
                        RETURNING claimed_at)
-                   SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason AS "reason!",
+                   SELECT session_id AS "session_id!", coalesce(source_key, session_id::text) AS "source_key!", reason AS "reason!", sweep_id AS "sweep_id!",
                           attempts AS "attempts!", counted_attempts AS "counted_attempts!", uncounted_running AS "uncounted_running!",
                       may_have_had_effect AS "may_have_had_effect!", registered.claimed_at, next_attempt_at AS "due!",
                           coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited'), false) AS "after_outage!",

@@ -70,6 +70,7 @@ impl Ledger {
             &columns.next as &[Option<DateTime<Utc>>],
             self.instance.name(),
             sweep,
+            &columns.request_ids,
         )
         .fetch_all(self.database.pool());
         self.run("recording attempts", statement).await
@@ -117,6 +118,7 @@ struct Columns {
     started: Vec<DateTime<Utc>>,
     finished: Vec<DateTime<Utc>>,
     next: Vec<Option<DateTime<Utc>>>,
+    request_ids: Vec<Uuid>,
 }
 
 impl Columns {
@@ -151,6 +153,7 @@ impl Columns {
         self.may_have_had_effect.push(attempt.outcome.may_have_had_effect());
         self.started.push(moment(claim, attempt.started));
         self.finished.push(finished);
+        self.request_ids.push(attempt.request_id);
         self.next.push(pause.map(|pause| finished + delta(pause)));
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Error, Ledger};
 use crate::outcome::Said;
-use crate::session::{Claim, State};
+use crate::session::{Claim, Names, State};
 
 /// A session that ends, or waits, without a cancel request.
 #[derive(Clone, Debug)]
@@ -22,6 +22,15 @@ pub struct Settled {
     pub state: State,
     /// What the provider said when it was asked.
     pub said: Said,
+}
+
+impl Settled {
+    /// What the session is found by. The number is that of its last attempt: the one it was claimed for was none.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        let last = self.claim.attempt - 1;
+        Names { attempt: (last > 0).then_some(last), ..self.claim.names() }
+    }
 }
 
 impl Ledger {

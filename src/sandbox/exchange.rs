@@ -175,11 +175,11 @@ impl Drop for Exchange {
         }
         tracing::debug!(
             event = "sandbox.request",
-            endpoint = request.endpoint.as_str(),
-            session_id = request.session_id.map(tracing::field::display),
-            answered = %request.answered,
-            effect = ?request.effect,
-            duration_ms = request.finished_ms.saturating_sub(request.arrived_ms),
+            request.endpoint = request.endpoint.as_str(),
+            session.id = request.session_id.map(tracing::field::display),
+            request.code = %request.answered,
+            request.effect = ?request.effect,
+            request.duration_ms = request.finished_ms.saturating_sub(request.arrived_ms),
             "a request is over"
         );
         self.api.log.finish(request);

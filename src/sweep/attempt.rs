@@ -70,7 +70,7 @@ impl Shared {
     async fn cancel(&self, pass: Pass<'_>, claim: Claim) {
         let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
         let may_send = || pass.is_good() && self.may_cancel(&claim.reason);
-        match self.client.cancel(claim.session_id, claim.deadline, last, may_send).await {
+        match self.client.cancel(claim.names(), claim.deadline, last, may_send).await {
             Ok(attempt) => {
                 let probe = pass.probe;
                 self.tell(self.gate.observe(&pass, claim.session_id, &attempt), None);
@@ -79,6 +79,9 @@ impl Shared {
                 self.record(claim, attempt, probe).await;
             }
             Err(not_begun) => {
+                if not_begun == NotBegun::TooLate {
+                    telling::too_late(claim.names());
+                }
                 self.note_not_begun(not_begun);
                 drop(pass);
                 self.recorder.release(claim, None).await;
@@ -115,7 +118,7 @@ impl Shared {
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
         let may_send = || self.may_ask(&pass);
-        let Ok(answer) = self.client.status(claim.session_id, claim.deadline, may_send).await else {
+        let Ok(answer) = self.client.status(claim.names(), claim.deadline, may_send).await else {
             drop(pass);
             return self.recorder.release(claim, None).await;
         };
@@ -129,7 +132,7 @@ impl Shared {
             StatusAnswer::Open(said) => self.settle(claim, otherwise, said).await,
             StatusAnswer::NotFound => self.settle(claim, otherwise, Said::default()).await,
             StatusAnswer::NoAnswer { error, retry_after } => {
-                telling::status_unanswered(claim.session_id, &error);
+                telling::status_unanswered(claim.names(), &error);
                 self.recorder.release(claim, Some(retry_after.unwrap_or_default().max(STATUS_AGAIN))).await;
             }
         }
@@ -167,14 +170,8 @@ impl Shared {
 
     pub(super) fn note_not_begun(&self, not_begun: NotBegun) {
         match not_begun {
-            NotBegun::TooLate => {
-                tracing::debug!(
-                    event = "attempt.too_late",
-                    "too little of a lease was left; the session is claimed again"
-                );
-            }
-            // Said when the gate closed.
-            NotBegun::HeldBack => {}
+            // Said by the attempt, and when the gate closed.
+            NotBegun::TooLate | NotBegun::HeldBack => {}
             NotBegun::CredentialsRefused { error } => {
                 self.tell(self.gate.hold(Why::CredentialsRefused, None), Some(&error));
             }
@@ -211,6 +208,7 @@ mod tests {
             session_id: Uuid::nil().into(),
             source_key: String::new(),
             reason: Reason::new(Reason::ABANDONED),
+            sweep_id: Uuid::nil(),
             attempt: 1,
             counted,
             uncounted_running: 0,

@@ -55,10 +55,10 @@ impl Shared {
         measures::brake(brake, sentence.is_some());
         match sentence {
             Some(sentence) if before.is_none() => {
-                tracing::error!(event = "brake.applied", brake = brake.as_str(), "{sentence}");
+                tracing::error!(event = "brake.applied", brake.name = brake.as_str(), "{sentence}");
             }
             None if before.is_some() => {
-                tracing::info!(event = "brake.lifted", brake = brake.as_str(), "a brake acts no more");
+                tracing::info!(event = "brake.lifted", brake.name = brake.as_str(), "a brake acts no more");
             }
             _ => {}
         }

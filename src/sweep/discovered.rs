@@ -166,6 +166,7 @@ impl Shared {
                     discovered.overtaken = true;
                     tracing::info!(
                         event = "discovery.overtaken",
+                        sweep.id = %sweep,
                         "the limit was reached after the sessions were counted; the next sweep counts anew"
                     );
                 }

@@ -102,7 +102,7 @@ impl Shared {
         let standing = self.ledger.discovery_standing(&mut transaction).await?;
         self.note_brake(Brake::BlastRadius, standing.braked.as_deref());
         let Some(read_to) = locked else {
-            tracing::debug!(event = "discovery.elsewhere", "another process discovers just now");
+            tracing::debug!(event = "discovery.elsewhere", sweep.id = %sweep, "another process discovers just now");
             return Ok(Looked::Elsewhere);
         };
         let source = self.inspect(&mut transaction).await?;
@@ -125,7 +125,7 @@ impl Shared {
             self.send_for_discovered(tasks, &mut discovered).await?;
         }
         let to_its_end = self.take_rest_on(&mut discovered).await?;
-        telling::skipped(discovered.skipped_rows, &discovered.skipped);
+        telling::skipped(sweep, discovered.skipped_rows, &discovered.skipped);
         telling::released(sweep, discovered.released);
         if to_its_end && source.tracks_changes() && is_worth_noting(trigger, since, read_to) {
             self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
@@ -160,15 +160,17 @@ impl Shared {
         for status in left_alone.clone() {
             tracing::info!(
                 event = "source.status_left_alone",
-                status = status.status,
-                rows = status.rows,
+                sweep.id = %sweep,
+                source.status = status.status,
+                source.rows = status.rows,
                 "a status that is in neither list is left alone"
             );
         }
         if census.in_future > 0 {
             tracing::warn!(
                 event = "source.dated_ahead",
-                rows = census.in_future,
+                sweep.id = %sweep,
+                source.rows = census.in_future,
                 "source rows are dated in the future and are not aged"
             );
         }

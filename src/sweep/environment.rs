@@ -96,7 +96,7 @@ impl Shared {
             tokio::time::sleep(GOOD_FOR).await;
             if let Err(error) = self.look_at_environment().await {
                 // Said by whoever needs the database next; until then nothing is claimed.
-                tracing::debug!(event = "api.not_looked_up", %error, "it is not known whether the API is still accepted");
+                tracing::debug!(event = "api.not_looked_up", error.message = %error, "it is not known whether the API is still accepted");
             }
         }
     }
@@ -124,10 +124,9 @@ impl Shared {
         };
         let accepted = self.ledger.accept_by_itself(&self.environment.api, unknown).await?;
         if accepted {
-            let origin = &self.environment.api.origin;
             tracing::info!(
                 event = "api.accepted",
-                origin,
+                api.origin = self.environment.api.origin,
                 "sessions of this database are sent to this API from now on"
             );
         }

@@ -44,7 +44,7 @@ impl Shared {
         if trigger == Trigger::Notify
             && let Some(id) = self.row_of_notifications_locked()
         {
-            tracing::debug!(event = "sweep.resumed", sweep_id = %id, "the sweep of the last notifications goes on");
+            tracing::debug!(event = "sweep.resumed", sweep.id = %id, "the sweep of the last notifications goes on");
             return Ok(Row { id, goes_on: true });
         }
         let id = self.ledger.open_sweep(trigger).await?;
@@ -52,7 +52,7 @@ impl Shared {
         if trigger == Trigger::Notify {
             *self.notified.lock().unwrap_or_else(PoisonError::into_inner) = Some((id, Instant::now()));
         }
-        tracing::info!(event = "sweep.started", sweep_id = %id, trigger = trigger.as_str(), "a sweep has begun");
+        tracing::info!(event = "sweep.started", sweep.id = %id, sweep.trigger = trigger.as_str(), "a sweep has begun");
         Ok(Row { id, goes_on: false })
     }
 
@@ -93,7 +93,7 @@ impl Shared {
         };
         if let Err(error) = answered.await {
             // The wake stays; who answers it once the work is over says what is wrong.
-            tracing::debug!(event = "discovery.failed", %error, "looking beside the work under way failed");
+            tracing::debug!(event = "discovery.failed", error.message = %error, "looking beside the work under way failed");
         }
         self.taken_on.notify_one();
     }

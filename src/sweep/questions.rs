@@ -78,7 +78,7 @@ impl Shared {
             return self.answers.leave(Left { question, in_progress: false, again: None });
         }
         let may_send = || self.may_ask(&pass);
-        let Ok(answer) = self.client.status(question.session_id, question.deadline, may_send).await else {
+        let Ok(answer) = self.client.status(question.names(), question.deadline, may_send).await else {
             drop(pass);
             return self.answers.leave(Left { question, in_progress: false, again: None });
         };
@@ -99,16 +99,16 @@ impl Shared {
     }
 
     async fn take_in(&self, question: Question, answer: StatusAnswer) {
-        let session_id = question.session_id;
+        let names = question.names();
         match answer {
             StatusAnswer::Final(said) => self.end_asked(Ended { question, said }).await,
             StatusAnswer::Open(said) if is_in_progress(&said) => {
-                telling::waiting(session_id);
+                telling::waiting(names);
                 self.answers.leave(Left { question, in_progress: true, again: Some(self.grace()) });
             }
             StatusAnswer::Open(_) | StatusAnswer::NotFound => self.answers.gathered_locked().cleared.push(question),
             StatusAnswer::NoAnswer { error, retry_after } => {
-                telling::status_unanswered(session_id, &error);
+                telling::status_unanswered(names, &error);
                 let again = Some(retry_after.unwrap_or_default().max(STATUS_AGAIN));
                 self.answers.leave(Left { question, in_progress: false, again });
             }
@@ -149,7 +149,7 @@ impl Shared {
         if self.recorder.end_asked(ended.clone()).await {
             self.progress.count_attempt(Disposition::Done(State::AlreadyTerminal));
             measures::session_ended(State::AlreadyTerminal);
-            telling::paid(ended.question.session_id, &ended.said);
+            telling::paid(ended.question.names(), &ended.said);
         }
     }
 }

@@ -44,7 +44,7 @@ async fn keep_up(shared: Weak<Shared>, news: Arc<Notify>) {
             && let Err(error) = shared.share_holds().await
         {
             // Said by whoever needs the database next.
-            tracing::debug!(event = "holds.not_shared", %error, "what holds sending back could not be exchanged");
+            tracing::debug!(event = "holds.not_shared", error.message = %error, "what holds sending back could not be exchanged");
         }
     }
 }

@@ -323,7 +323,7 @@ impl Shared {
     fn note_end_of_task(&self, done: Result<(), tokio::task::JoinError>) {
         self.progress.beat();
         if let Err(error) = done {
-            tracing::error!(event = "attempt.broken", %error, "an attempt broke off; its session is taken over when its lease ends");
+            tracing::error!(event = "attempt.broken", error.message = %error, "an attempt broke off; its session is taken over when its lease ends");
         }
     }
 }

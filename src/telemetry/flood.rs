@@ -13,7 +13,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Events of one request or session that do not name it in a field `session_id`.
+/// Events of one request or session that do not name it in a field `session.id`.
 const ALSO: [&str; 5] =
     ["api.request", "attempt.broken", "attempt.too_late", "lease.not_taken_over", "sandbox.request"];
 /// Events that are the only record of something.
@@ -83,9 +83,19 @@ impl Floodgate {
     fn say(&self) {
         for (of, level, lines) in self.take() {
             if level == Level::ERROR {
-                tracing::error!(event = "log.left_out", of, lines, "so many more lines of this event were left out");
+                tracing::error!(
+                    event = "log.left_out",
+                    log.event = of,
+                    log.lines = lines,
+                    "so many more lines of this event were left out"
+                );
             } else {
-                tracing::warn!(event = "log.left_out", of, lines, "so many more lines of this event were left out");
+                tracing::warn!(
+                    event = "log.left_out",
+                    log.event = of,
+                    log.lines = lines,
+                    "so many more lines of this event were left out"
+                );
             }
         }
     }
@@ -120,7 +130,7 @@ struct Name(String);
 
 impl Name {
     fn is_bounded(&self, metadata: &Metadata<'_>) -> bool {
-        let single = metadata.fields().field("session_id").is_some() || ALSO.contains(&self.0.as_str());
+        let single = metadata.fields().field("session.id").is_some() || ALSO.contains(&self.0.as_str());
         single && !ALWAYS.contains(&self.0.as_str())
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn attempt(outcome: Outcome, code: u16, fresh_token: bool) -> Attempt
         retry_after: None,
         status_unanswered: false,
         fresh_token,
+        request_id: Uuid::new_v4(),
         started: now,
         finished: now,
     }

@@ -56,7 +56,7 @@ pub fn listen(database: Database, wakes: Wakes) -> AbortOnDropHandle<()> {
                 Err(error) => error,
             };
             if !std::mem::replace(&mut said, true) {
-                tracing::warn!(event = "notify.lost", %error, "no notification is heard until the daemon listens again");
+                tracing::warn!(event = "notify.lost", error.message = %error, "no notification is heard until the daemon listens again");
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);

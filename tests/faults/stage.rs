@@ -84,7 +84,7 @@ impl Stage {
     pub(crate) async fn start(&mut self, program: &Program) -> Daemon {
         let running = program.start(["run"]);
         running.logged("\"process.started\"").await;
-        let instance = running.events("process.started")[0]["instance"].as_str().unwrap().to_owned();
+        let instance = running.events("process.started")[0]["process.instance"].as_str().unwrap().to_owned();
         self.alive += 1;
         self.processes = self.processes.max(self.alive);
         Daemon { running, instance }

@@ -44,7 +44,7 @@ async fn a_pattern_of_five_fields_is_taken_at_second_zero() {
     let shop = Shop::new().await;
     let daemon = shop.program().with("schedule.sweep", "*/5 * * * *").start(["run"]);
     daemon.logged("\"process.started\"").await;
-    assert_eq!(daemon.events("process.started")[0]["schedule"], "0 */5 * * * *");
+    assert_eq!(daemon.events("process.started")[0]["schedule.sweep"], "0 */5 * * * *");
 }
 
 #[tokio::test]

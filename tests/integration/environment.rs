@@ -127,7 +127,7 @@ async fn a_daemon_that_is_refused_shows_it_and_goes_on_when_its_api_is_accepted(
     assert_eq!((status, &ready["brakes"][0]["name"]), (200, &"environment".into()), "{ready}");
     let metric = "geft_sweeper_brake_acting{brake=\"environment\"}";
     assert_eq!(endpoints.metric(metric).await, Some(1.0));
-    let instance = daemon.events("process.started")[0]["instance"].clone();
+    let instance = daemon.events("process.started")[0]["process.instance"].clone();
     eventually(LIMIT, async || {
         let shown = program.run(["status", "--json"]).await.expect_code(0).json();
         shown["brakes"][0]["name"] == "environment" && shown["brakes"][0]["instance"] == instance

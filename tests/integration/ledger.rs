@@ -77,6 +77,7 @@ fn result(claim: &Claim, outcome: Outcome, disposition: Disposition) -> AttemptR
         retry_after: None,
         status_unanswered: false,
         fresh_token: false,
+        request_id: Uuid::new_v4(),
         started: now,
         finished: now,
     };

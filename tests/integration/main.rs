@@ -34,6 +34,7 @@ mod reference;
 mod reload;
 mod roles;
 mod rooms;
+mod runbook;
 mod secrets;
 mod source;
 mod support;

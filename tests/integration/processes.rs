@@ -20,7 +20,7 @@ fn discovering(shop: &Shop) -> Program {
 }
 
 fn instance(daemon: &Running) -> String {
-    daemon.events("process.started")[0]["instance"].as_str().unwrap().to_owned()
+    daemon.events("process.started")[0]["process.instance"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -146,9 +146,9 @@ async fn a_result_that_comes_after_a_take_over_changes_nothing_and_is_said_in_fu
     late.logged("\"attempt.late\"").await;
     assert_eq!((audit(&shop).await, session_row(&shop).await), (rows, state));
     let event = &late.events("attempt.late")[0];
-    assert_eq!((&event["session_id"], &event["attempt"]), (&json!(session), &json!(1)));
-    assert_eq!((&event["outcome"], &event["http_status"]), (&json!("already_terminal"), &json!(400)));
-    assert_eq!((&event["session_status"], &event["status_details"]), (&json!("Completed"), &json!("EFT0302")));
+    assert_eq!((&event["session.id"], &event["attempt.number"]), (&json!(session), &json!(1)));
+    assert_eq!((&event["attempt.outcome"], &event["http.status"]), (&json!("already_terminal"), &json!(400)));
+    assert_eq!((&event["session.status"], &event["session.status_details"]), (&json!("Completed"), &json!("EFT0302")));
     assert_eq!(endpoints.metric("geft_sweeper_late_results_total").await, Some(1.0));
     let counted = endpoints.metric("geft_sweeper_attempts_total{outcome=\"already_terminal\"}").await;
     assert_eq!(counted, Some(0.0), "what another process recorded is not counted here");

@@ -69,7 +69,7 @@ async fn a_hangup_changes_the_log_level_and_names_what_it_leaves_alone() {
         ))
     };
     let left = reload(&daemon, &program.config_file(), back, "settings.left_alone").await;
-    assert_eq!(left["settings"], "brakes.max_discovered");
+    assert_eq!(left["settings.names"], "brakes.max_discovered");
     let requests = daemon.events("api.request").len();
     shop.abandon(1).await;
     eventually(LIMIT, async || shop.number("canceled").await == 3).await;

@@ -15,10 +15,10 @@ use crate::commands::Shop;
 const RUN_AGAIN: &str = "run `geft-sweeper migrate`";
 
 /// The names of one test's roles: they are the whole server's. With capitals, so that a missing quote shows.
-struct Roles {
-    owner: String,
-    runtime: String,
-    audit: String,
+pub(crate) struct Roles {
+    pub(crate) owner: String,
+    pub(crate) runtime: String,
+    pub(crate) audit: String,
 }
 
 impl Roles {
@@ -47,7 +47,7 @@ impl Roles {
 }
 
 /// A shop with more in it than the program is to see, set up as the file's head says.
-async fn set_up() -> (Shop, Roles) {
+pub(crate) async fn set_up() -> (Shop, Roles) {
     let (shop, roles) = (Shop::without_schema().await, Roles::new());
     shop.execute("ALTER TABLE payment_sessions ADD card_holder text; CREATE TABLE customers (name text)").await;
     assert!(roles.run_file(&shop, &[]).await.contains(RUN_AGAIN));
@@ -57,7 +57,7 @@ async fn set_up() -> (Shop, Roles) {
     (shop, roles)
 }
 
-async fn take_down(shop: Shop, Roles { owner, runtime, audit }: Roles) {
+pub(crate) async fn take_down(shop: Shop, Roles { owner, runtime, audit }: Roles) {
     let drop = |role| format!("DROP OWNED BY \"{role}\" CASCADE; DROP ROLE \"{role}\";");
     shop.execute(&[runtime, audit, owner].map(drop).concat()).await;
     shop.database.close().await;

@@ -7,8 +7,13 @@ fn client() -> Client {
     Client::new(&api(), Pace::unlimited(), clocks(), CancellationToken::new()).unwrap()
 }
 
-fn session() -> SessionId {
-    "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap()
+fn names() -> Names {
+    Names {
+        session_id: "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap(),
+        sweep_id: Uuid::nil(),
+        attempt: Some(1),
+        claim: Some(Uuid::nil()),
+    }
 }
 
 fn said(status: &str) -> Said {
@@ -28,15 +33,15 @@ fn reading(outcome: Outcome, words: &str) -> Reading {
 }
 
 fn attempt(reading: Reading, status: Option<StatusAnswer>) -> Attempt {
-    client().attempt(reading, status, false, Instant::now())
+    client().attempt(reading, status, false, Uuid::nil(), Instant::now())
 }
 
 #[tokio::test]
 async fn nothing_is_sent_with_too_little_of_the_lease_left() {
     // Nobody listens there: had anything been sent, authorize would be unavailable.
     let deadline = Instant::now() + Duration::from_secs(20);
-    assert_eq!(client().cancel(session(), deadline, false, || true).await.unwrap_err(), NotBegun::TooLate);
-    let unavailable = client().cancel(session(), deadline + Duration::from_secs(5), false, || true).await.unwrap_err();
+    assert_eq!(client().cancel(names(), deadline, false, || true).await.unwrap_err(), NotBegun::TooLate);
+    let unavailable = client().cancel(names(), deadline + Duration::from_secs(5), false, || true).await.unwrap_err();
     assert!(matches!(unavailable, NotBegun::AuthorizeUnavailable { .. }), "{unavailable}");
 }
 
@@ -44,13 +49,13 @@ async fn nothing_is_sent_with_too_little_of_the_lease_left() {
 async fn nothing_is_sent_that_may_not_be_by_now() {
     // Nobody listens there: had anything been sent, authorize would be unavailable.
     let deadline = Instant::now() + Duration::from_mins(1);
-    assert_eq!(client().cancel(session(), deadline, false, || false).await.unwrap_err(), NotBegun::HeldBack);
-    assert_eq!(client().status(session(), deadline, || false).await.unwrap_err(), NotBegun::HeldBack);
+    assert_eq!(client().cancel(names(), deadline, false, || false).await.unwrap_err(), NotBegun::HeldBack);
+    assert_eq!(client().status(names(), deadline, || false).await.unwrap_err(), NotBegun::HeldBack);
 }
 
 #[tokio::test]
 async fn status_is_not_asked_after_the_deadline() {
-    let Ok(StatusAnswer::NoAnswer { error, .. }) = client().status(session(), Instant::now(), || true).await else {
+    let Ok(StatusAnswer::NoAnswer { error, .. }) = client().status(names(), Instant::now(), || true).await else {
         panic!("there was no time to ask");
     };
     assert_eq!(error, "had no turn to send before the deadline");

@@ -9,18 +9,18 @@ use uuid::Uuid;
 use super::super::telling;
 use crate::ledger::{Ended, Error, Ledger, Settled};
 use crate::outcome::Said;
-use crate::session::{SessionId, State};
+use crate::session::{Names, State};
 
 /// What the writer does with both kinds alike.
 pub(super) trait Ending: Clone + Send + Sync {
-    fn session_id(&self) -> SessionId;
+    fn names(&self) -> Names;
     fn state(&self) -> State;
     fn said(&self) -> &Said;
     fn without_outside_texts(&self) -> Self;
 
     /// In full, because no row holds it.
     fn tell_unwritten(&self) {
-        telling::unsettled(self.session_id(), self.state(), self.said());
+        telling::unsettled(self.names(), self.state(), self.said());
     }
 
     /// Writes a batch. Returns those that were still ours, also where an earlier call had written them.
@@ -32,8 +32,8 @@ pub(super) trait Ending: Clone + Send + Sync {
 }
 
 impl Ending for Settled {
-    fn session_id(&self) -> SessionId {
-        self.claim.session_id
+    fn names(&self) -> Names {
+        Settled::names(self)
     }
 
     fn state(&self) -> State {
@@ -54,8 +54,8 @@ impl Ending for Settled {
 }
 
 impl Ending for Ended {
-    fn session_id(&self) -> SessionId {
-        self.question.session_id
+    fn names(&self) -> Names {
+        self.question.names()
     }
 
     fn state(&self) -> State {

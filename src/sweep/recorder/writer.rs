@@ -139,7 +139,7 @@ impl Writer {
         let mut batches = vec![endings];
         while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
             let mut values: Vec<End> = batch.iter().map(|(one, _)| one.clone()).collect();
-            values.sort_unstable_by_key(Ending::session_id);
+            values.sort_unstable_by_key(|one| one.names().session_id);
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
             match self.until_taken(|| End::write(&ledger, sweep, &values)).await {
                 Some(Ok(ended)) => tell_ended(batch, &ended),
@@ -156,12 +156,12 @@ impl Writer {
     /// One session that the database refuses to end so: without the texts from outside, or it would be asked for ever.
     async fn end_without_texts<End: Ending>(&mut self, batch: Vec<(End, Told)>, refusal: &Error) {
         for (one, told) in batch {
-            telling::refused_end(one.session_id(), one.state(), one.said(), refusal);
+            telling::refused_end(one.names(), one.state(), one.said(), refusal);
             let plain = [one.without_outside_texts()];
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
             match self.until_taken(|| End::write(&ledger, sweep, &plain)).await {
                 Some(Ok(ended)) => tell_ended(vec![(one, told)], &ended),
-                Some(Err(error)) => telling::not_settled(one.session_id(), &error),
+                Some(Err(error)) => telling::not_settled(one.names(), &error),
                 None => self.give_up_endings(&[one]),
             }
         }
@@ -233,7 +233,7 @@ impl Writer {
         if !self.state.failing.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 event = "ledger.not_writing",
-                %error,
+                error.message = %error,
                 "the database does not take results; nothing new is claimed until it does"
             );
         }
@@ -263,6 +263,6 @@ fn tell_recorded(batch: Vec<(AttemptResult, Told)>, recorded: &Recorded) {
 
 fn tell_ended(batch: Vec<(impl Ending, Told)>, ended: &HashSet<Uuid>) {
     for (one, told) in batch {
-        told.send(ended.contains(&one.session_id().uuid())).ok();
+        told.send(ended.contains(&one.names().session_id.uuid())).ok();
     }
 }

@@ -135,7 +135,7 @@ async fn late_results(stage: &Stage, late: &Daemon, number: usize) {
     let events = late.running.events("attempt.late");
     assert_eq!(events.len(), number, "{}", late.running.stderr());
     for event in events {
-        let session = event["session_id"].as_str().unwrap();
+        let session = event["session.id"].as_str().unwrap();
         assert!(closed.contains(session), "{session} was late, and nobody took it over");
     }
 }

@@ -69,7 +69,10 @@ async fn only_what_exceeds_the_limit_uses_it_and_several_add_up() {
     let swept = program(&shop, 5).run(["sweep", "--json"]).await.expect_code(0);
     assert_eq!((&swept.json()["discovered"], &swept.json()["canceled"]), (&json!(8), &json!(8)));
     let allowed = events(&swept.stderr, "brake.allowed");
-    assert_eq!((allowed.len(), &allowed[0]["sessions"], &allowed[0]["sweep_id"]), (1, &json!(3), &swept.json()["id"]));
+    assert_eq!(
+        (allowed.len(), &allowed[0]["brake.sessions"], &allowed[0]["sweep.id"]),
+        (1, &json!(3), &swept.json()["id"])
+    );
     assert_eq!((used(&shop).await.as_str(), taken(&shop).await.as_str()), ("2/2 1/4", "0: 5 1: 2 2: 1"));
     assert_eq!(brakes(&shop).await, json!([]));
 

@@ -107,7 +107,7 @@ impl Scene {
 
 /// Why the circuit was opened in this process, each time.
 fn opened(daemon: &Running) -> Vec<String> {
-    let reason = |event: serde_json::Value| event["reason"].as_str().unwrap().to_owned();
+    let reason = |event: serde_json::Value| event["hold.reason"].as_str().unwrap().to_owned();
     daemon.events("circuit.opened").into_iter().map(reason).collect()
 }
 

@@ -12,7 +12,7 @@ use crate::support::{Program, Running, Shop, TestDatabase, eventually};
 
 /// How often a part was said to be ill.
 fn said(daemon: &Running, part: &str) -> usize {
-    daemon.events("part.ill").iter().filter(|event| event["part"] == part).count()
+    daemon.events("part.ill").iter().filter(|event| event["part.name"] == part).count()
 }
 
 /// Time for several tries to reach what is away, so that saying it again would be seen.

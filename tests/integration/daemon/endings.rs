@@ -94,8 +94,8 @@ async fn stopped_without_its_database_it_says_every_result_in_full() {
     hold.release();
     let ended = daemon.finished().await.expect_code(1);
     let unwritten = &events(&ended.stderr, "attempt.unwritten")[0];
-    assert_eq!(unwritten["session_id"], session.to_string());
-    assert_eq!((&unwritten["outcome"], &unwritten["session_status"]), (&json!("canceled"), &json!("Canceled")));
+    assert_eq!(unwritten["session.id"], session.to_string());
+    assert_eq!((&unwritten["attempt.outcome"], &unwritten["session.status"]), (&json!("canceled"), &json!("Canceled")));
 
     server.restart().await.unwrap();
     assert_eq!(shop.end_leases().await, 1);

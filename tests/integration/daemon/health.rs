@@ -44,7 +44,7 @@ async fn refused_credentials_are_shown_everywhere_and_do_not_make_it_unready() {
     let shown = "geft_sweeper_held_back{reason=\"credentials_refused\"}";
     eventually(LIMIT, async || endpoints.metric(shown).await == Some(1.0)).await;
 
-    let instance = daemon.events("process.started")[0]["instance"].clone();
+    let instance = daemon.events("process.started")[0]["process.instance"].clone();
     eventually(LIMIT, async || {
         let status = program.run(["status", "--json"]).await.expect_code(0).json();
         status["held_back_by"][0]["reason"] == "credentials_refused"
@@ -73,6 +73,6 @@ async fn a_killed_process_is_gone_from_the_status() {
     eventually(LIMIT, async || alive().await.len() == 2).await;
     other.signal(Signal::SIGKILL);
     assert_eq!(other.finished().await.code(), None);
-    let left = one.events("process.started")[0]["instance"].clone();
+    let left = one.events("process.started")[0]["process.instance"].clone();
     eventually(LIMIT, async || alive().await == [left.clone()]).await;
 }

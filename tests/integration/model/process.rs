@@ -141,6 +141,7 @@ fn result(claim: &Claim, outcome: Outcome, probe: bool, pause: Pause) -> Attempt
         retry_after: None,
         status_unanswered: false,
         fresh_token: false,
+        request_id: Uuid::new_v4(),
         started: now,
         finished: now,
     };

@@ -143,7 +143,7 @@ async fn a_password_that_the_database_refuses_is_read_again() {
     guarded.cut().await;
     guarded.cancels_one_more().await;
     assert_eq!(daemon.events("secret.replaced").len(), 1, "{}", daemon.stderr());
-    assert_eq!(daemon.events("secret.replaced")[0]["section"], "database");
+    assert_eq!(daemon.events("secret.replaced")[0]["secret.section"], "database");
 
     // The file comes late: until then nothing works, and it is looked for with each try.
     guarded.rotate_role("third").await;

@@ -94,7 +94,7 @@ async fn its_daemons_see_each_other_and_close_the_sweeps_of_the_dead_alone() {
     eventually(LIMIT, async || alive(&roles.runtime).await == 2 && alive(&roles.owner).await == 2).await;
 
     killed.signal(Signal::SIGKILL);
-    let instance = killed.events("process.started")[0]["instance"].as_str().unwrap().to_owned();
+    let instance = killed.events("process.started")[0]["process.instance"].as_str().unwrap().to_owned();
     assert_eq!(killed.finished().await.code(), None);
     // As if it had died in a sweep, whatever it was doing.
     shop.execute(&format!("UPDATE geft_sweeper.sweeps SET status = 'running' WHERE instance = '{instance}'")).await;
