@@ -62,7 +62,7 @@ async fn a_connection_that_goes_silent_without_an_end_is_noticed_and_replaced() 
     listens(&daemon, 3).await;
     canceled(shop.database.pool(), 2).await;
     let lost = daemon.events("notify.lost");
-    assert_eq!((lost.len(), &lost[1]["error"]), (2, &"no answer within 5 s".into()), "{}", daemon.stderr());
+    assert_eq!((lost.len(), &lost[1]["error.message"]), (2, &"no answer within 5 s".into()), "{}", daemon.stderr());
     shop.add("abandoned", MINUTE).await;
     canceled(shop.database.pool(), 3).await;
 }
