@@ -36,7 +36,7 @@ const LONGEST_NAME: usize = 200;
 
 /// Cancels abandoned Flinks Pay GEFT sessions and keeps an audit trail of every attempt in Postgres.
 #[derive(Debug, Parser)]
-#[command(name = "geft-sweeper", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "geft-sweeper", version = geft_sweeper::VERSION_AND_COMMIT, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
     /// The configuration file [default: geft-sweeper.toml here, then /etc/geft-sweeper/config.toml]
     #[arg(long, global = true, value_name = "FILE")]

@@ -8,10 +8,12 @@
 //!
 //! Stages do not know each other; [`sweep`] alone carries values from one to the next.
 
-// What everybody may know: the settings, and the words of the domain.
+// What everybody may know: the settings, the words of the domain, and which program this is.
 pub mod config;
 pub mod outcome;
 pub mod session;
+mod version;
+pub use version::{COMMIT, VERSION, VERSION_AND_COMMIT};
 
 // The stages, and what they stand on.
 pub mod database;

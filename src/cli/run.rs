@@ -42,7 +42,8 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
     tracing::info!(
         event = "process.started",
         process.instance = wired.ledger.instance().name(),
-        process.version = env!("CARGO_PKG_VERSION"),
+        process.version = geft_sweeper::VERSION,
+        process.commit = geft_sweeper::COMMIT,
         schedule.sweep = config.schedule.sweep,
         database.place = wired.database.place(),
         api.base_url = %config.api.base_url,

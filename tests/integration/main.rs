@@ -40,4 +40,5 @@ mod source;
 mod support;
 mod tls;
 mod tokens;
+mod version;
 mod withdrawal;
