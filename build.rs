@@ -8,15 +8,17 @@ use std::process::Command;
 
 /// As much of a commit's name as people need.
 const LENGTH: usize = 12;
-const VARIABLE: &str = "GEFT_SWEEPER_COMMIT";
+const GIVEN: &str = "GEFT_SWEEPER_COMMIT";
+/// Another name: cargo hands what stands here to tests as well, which would take it for given.
+const TOLD: &str = "GEFT_SWEEPER_BUILT_OF";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed={VARIABLE}");
-    let given = std::env::var_os(VARIABLE).and_then(|commit| commit.into_string().ok());
+    println!("cargo::rerun-if-env-changed={GIVEN}");
+    let given = std::env::var_os(GIVEN).and_then(|commit| commit.into_string().ok());
     let commit = given.filter(|commit| !commit.is_empty()).or_else(checked_out);
     let commit: String = commit.as_deref().unwrap_or("unknown").chars().take(LENGTH).collect();
-    println!("cargo::rustc-env={VARIABLE}={commit}");
+    println!("cargo::rustc-env={TOLD}={commit}");
 }
 
 /// The commit of this very folder, not of a repository that it may lie in; and when to look again.

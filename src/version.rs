@@ -4,7 +4,8 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The first twelve characters of the commit's name; `unknown` where the program was built of sources without a repository.
-pub const COMMIT: &str = env!("GEFT_SWEEPER_COMMIT");
+pub const COMMIT: &str = env!("GEFT_SWEEPER_BUILT_OF");
 
 /// Both, as `--version` shows them.
-pub const VERSION_AND_COMMIT: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GEFT_SWEEPER_COMMIT"), ")");
+pub const VERSION_AND_COMMIT: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GEFT_SWEEPER_BUILT_OF"), ")");
