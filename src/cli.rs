@@ -6,6 +6,8 @@ mod accept_api;
 mod allow;
 mod check;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod migrate;
 mod output;
 mod progress;
