@@ -8,7 +8,7 @@ declare -A release_tool_versions=([cargo-auditable]=0.7.7 [cargo-cyclonedx]=0.5.
 require_release_tools() {
     local tool
     for tool in "$@"; do
-        CARGO_TARGET_DIR='' cargo install --quiet --locked --root "$release_tools" "$tool@${release_tool_versions[$tool]}" \
+        cargo install --quiet --locked --root "$release_tools" "$tool@${release_tool_versions[$tool]}" \
             2> >(grep --invert-match 'be sure to add\|already installed' >&2 || true)
     done
     PATH=$release_tools/bin:$PATH
