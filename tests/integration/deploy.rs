@@ -107,6 +107,7 @@ fn every_version_in_the_deployment_files_is_that_of_the_program() {
         }
     }
     assert!(named >= 5, "only {named} found");
+    assert!(read("deploy/debian/changelog").starts_with(&format!("geft-sweeper ({version}-")));
 }
 
 fn repository() -> &'static Path {
