@@ -26,8 +26,8 @@ pub fn start_metrics() -> Result<PrometheusHandle, Error> {
         .set_buckets_for_metric(Matcher::Full("geft_sweeper_claim_batch_sessions".to_owned()), &BATCHES)?
         .set_buckets_for_metric(Matcher::Full("geft_sweeper_record_batch_attempts".to_owned()), &BATCHES)?
         .install_recorder()?;
-    metrics::describe_gauge!("geft_sweeper_build_info", "1, with the version of the program.");
-    metrics::gauge!("geft_sweeper_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::describe_gauge!("geft_sweeper_build_info", "1, with the version and the commit of the program.");
+    metrics::gauge!("geft_sweeper_build_info", "version" => crate::VERSION, "commit" => crate::COMMIT).set(1.0);
     let gathered = handle.clone();
     tokio::spawn(async move {
         loop {

@@ -7,6 +7,7 @@ use geft_sweeper::outcome::Outcome;
 use geft_sweeper::sandbox::{Endpoint, Moment};
 use geft_sweeper::session::State;
 use geft_sweeper::throttle::{Circuit, Why};
+use geft_sweeper::{COMMIT, VERSION};
 
 use super::{EVERY_SECOND, LIMIT, YEARLY, always};
 use crate::support::{Metrics, Shop, eventually};
@@ -43,7 +44,7 @@ async fn every_metric_and_every_label_is_there_from_the_start() {
     }
     let circuit = |circuit: Circuit| metrics.value("geft_sweeper_circuit_state", &[("state", circuit.as_str())]);
     assert_eq!(Circuit::ALL.map(|state| circuit(state) > 0.0), Circuit::ALL.map(|state| state == Circuit::Closed));
-    let build = metrics.value("geft_sweeper_build_info", &[("version", env!("CARGO_PKG_VERSION"))]);
+    let build = metrics.value("geft_sweeper_build_info", &[("version", VERSION), ("commit", COMMIT)]);
     assert!((build - 1.0).abs() < f64::EPSILON);
 }
 
