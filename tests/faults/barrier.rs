@@ -26,8 +26,8 @@ impl At {
     fn trigger(self) -> &'static str {
         match self {
             Self::Claim => {
-                "CREATE TRIGGER barrier AFTER UPDATE ON geft_sweeper.cancellations FOR EACH ROW
-                    WHEN (OLD.state = 'pending' AND NEW.state = 'in_flight') EXECUTE FUNCTION public.barrier()"
+                "CREATE TRIGGER barrier AFTER INSERT ON geft_sweeper.claims FOR EACH ROW
+                    EXECUTE FUNCTION public.barrier()"
             }
             Self::Record => {
                 "CREATE TRIGGER barrier AFTER INSERT ON geft_sweeper.cancel_attempts FOR EACH STATEMENT

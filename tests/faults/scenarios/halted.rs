@@ -13,7 +13,7 @@ use crate::proxy::{Flow, Way};
 use crate::records::Tally;
 use crate::stage::{Daemon, LIMIT, Stage};
 
-/// Requests under way when the process is halted; it has as many sessions more in hand.
+/// Requests under way when the process is halted; it has more sessions in hand.
 const UNDER_WAY: usize = 4;
 
 /// The longest time limit of a request whose lease is 17 s.
@@ -32,8 +32,8 @@ pub(super) async fn while_others_go_on() -> Tally {
     // With room for all of them at once.
     let other = stage.start(&program.with("api.max_in_flight", 16)).await;
     stage.may_overlap.extend(ids);
-    // The requests of the halted one are under way while the other one asks for all eight sessions.
-    stage.shop.held(Endpoint::Cancel, 12).await;
+    // The requests of the halted one are under way while the other one asks for all that it held.
+    stage.shop.held(Endpoint::Cancel, 4 + claimed).await;
     assert_eq!(stage.shop.provider.counts().overlapping_cancels, 4, "the requests met");
     hold.release();
     stage.all_ended().await;
