@@ -71,3 +71,9 @@ CREATE TRIGGER register_claim AFTER UPDATE ON geft_sweeper.cancellations
 -- What joins an audit row with the log: the id of the cancel request, as the process that sent it wrote it down. The rows
 -- of older programs have none.
 ALTER TABLE geft_sweeper.cancel_attempts ADD COLUMN request_id uuid;
+
+-- The trace that an attempt belongs to, where traces are on, so that an audit row leads to its spans.
+ALTER TABLE geft_sweeper.cancel_attempts ADD COLUMN trace_id text;
+-- Not validated, for that would read the whole table under a lock, and there is nothing to find in a new column.
+ALTER TABLE geft_sweeper.cancel_attempts
+    ADD CONSTRAINT trace_id_is_one CHECK (trace_id ~ '^[0-9a-f]{32}$') NOT VALID;

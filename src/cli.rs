@@ -156,7 +156,8 @@ async fn dispatch(arguments: Arguments, lifecycle: Lifecycle) -> anyhow::Result<
 
 async fn run(command: Command, file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Result<Verdict> {
     match command {
-        Command::Run => run::run(file, lifecycle).await,
+        // Boxed, so that the other commands do not carry it along.
+        Command::Run => Box::pin(run::run(file, lifecycle)).await,
         Command::Sweep(arguments) => sweep::run(file, &arguments, lifecycle).await,
         Command::Migrate => migrate::run(file).await,
         Command::Check(arguments) => check::run(file, &arguments).await,

@@ -19,6 +19,7 @@ mod schedule;
 mod secrets;
 mod settings;
 mod source;
+mod telemetry;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
@@ -59,6 +60,8 @@ pub struct Sections {
     pub log: Option<Log>,
     /// `[server]`, where all of it is right.
     pub server: Option<Server>,
+    /// `[telemetry]`, where all of it is right.
+    pub telemetry: Option<Telemetry>,
     /// Everything that is wrong, in the order of the sample file.
     pub problems: Vec<Problem>,
     /// The file that was read.
@@ -80,11 +83,12 @@ impl Sections {
                 brakes: Some(brakes),
                 log: Some(log),
                 server: Some(server),
+                telemetry: Some(telemetry),
                 problems,
                 file: _,
                 origin,
             } if problems.is_empty() => {
-                Ok(Config { database, source, api, schedule, retry, brakes, log, server, origin })
+                Ok(Config { database, source, api, schedule, retry, brakes, log, server, telemetry, origin })
             }
             Self { mut problems, .. } => {
                 // Whoever is told "wrong" must be told what.
@@ -156,6 +160,7 @@ fn sections(mut draft: Draft) -> Sections {
     let brakes = brakes::read(&mut draft);
     let log = process::log(&mut draft);
     let server = process::server(&mut draft);
+    let telemetry = telemetry::read(&mut draft);
     Sections {
         database: draft.section("database", database),
         source: draft.section("source", source),
@@ -165,6 +170,7 @@ fn sections(mut draft: Draft) -> Sections {
         brakes: draft.section("brakes", brakes),
         log: draft.section("log", log),
         server: draft.section("server", server),
+        telemetry: draft.section("telemetry", telemetry),
         problems: draft.into_problems(),
         file: None,
         origin: Origin::default(),

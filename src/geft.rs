@@ -87,7 +87,7 @@ mod tests {
         let client =
             super::Client::new(&api, Pace::unlimited(), super::promises::clocks(), CancellationToken::new()).unwrap();
         let session_id = "0b0e8a3c-8d0f-4c57-9d0a-5c1f6f1f0a01".parse().unwrap();
-        let names = Names { session_id, sweep_id: Uuid::nil(), attempt: None, claim: None };
+        let names = Names { session_id, sweep_id: Uuid::nil(), attempt: None, claim: None, trace: None };
         is_send(client.cancel(names, Instant::now(), false, || true));
         is_send(client.status(names, Instant::now(), || true));
         is_send(client.authorize());

@@ -41,6 +41,7 @@ pub mod schedule;
 pub mod server;
 pub mod systemd;
 pub mod telemetry;
+pub mod traces;
 
 // For trying things out, and for the tests: a local API and a private database.
 pub mod postgres;

@@ -1,4 +1,4 @@
-//! The words of the domain: which session, why it is canceled, and who may send for it now.
+//! The words of the domain: which session, why it is canceled, who may send for it now, and where that is traced.
 //!
 //! Pure data. Nothing here asks a clock, a database or the network.
 
@@ -88,6 +88,31 @@ pub struct Candidate {
     pub source_created_at: Option<DateTime<Utc>>,
 }
 
+/// Where something stands in a trace: what the provider, the audit row and the log are told, so that they can be joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The trace.
+    pub trace: u128,
+    /// The span in it.
+    pub span: u64,
+    /// Whether its spans are kept.
+    pub sampled: bool,
+}
+
+impl TraceContext {
+    /// The trace's id: 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(self) -> String {
+        format!("{:032x}", self.trace)
+    }
+
+    /// The value of the header `traceparent`, as in the W3C's Trace Context.
+    #[must_use]
+    pub fn traceparent(self) -> String {
+        format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.sampled))
+    }
+}
+
 /// The right to make one attempt on one session until the lease ends.
 ///
 /// It exists in the database before it exists here: whoever holds one may send.
@@ -122,6 +147,8 @@ pub struct Claim {
     pub answered_at: Instant,
     /// The moment by which the attempt must be over, by the monotonic clock: the lease less a margin.
     pub deadline: Instant,
+    /// The span of the attempt, once it has begun and where traces are on.
+    pub trace: Option<TraceContext>,
 }
 
 impl Claim {
@@ -133,6 +160,7 @@ impl Claim {
             sweep_id: self.sweep_id,
             attempt: Some(self.attempt),
             claim: Some(self.token),
+            trace: self.trace,
         }
     }
 }
@@ -148,6 +176,8 @@ pub struct Names {
     pub attempt: Option<i32>,
     /// The mark of the claim; none where the session is not claimed.
     pub claim: Option<Uuid>,
+    /// Where it stands in a trace; none where nothing is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// Where a session taken on stands in the ledger.
@@ -189,5 +219,19 @@ impl State {
             Self::Failed => "failed",
             Self::Withdrawn => "withdrawn",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_trace_is_written_as_the_standard_has_it() {
+        let mut context = TraceContext { trace: 0xabc, span: 0xd, sampled: true };
+        assert_eq!(context.trace_id(), "00000000000000000000000000000abc");
+        assert_eq!(context.traceparent(), "00-00000000000000000000000000000abc-000000000000000d-01");
+        context.sampled = false;
+        assert!(context.traceparent().ends_with("-00"));
     }
 }

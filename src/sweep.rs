@@ -16,6 +16,7 @@ mod progress;
 mod questions;
 mod recorder;
 mod sharing;
+mod spans;
 mod telling;
 mod work;
 
@@ -39,7 +40,7 @@ use crate::pace::{Pace, Told, Wanted};
 use crate::source::Source;
 use crate::throttle::{Circuit, Gate, HeldBack, Why};
 use crate::wake::Wakes;
-use crate::{config, geft, ledger, source};
+use crate::{config, geft, ledger, source, traces};
 use notified::Row;
 use recorder::Recorder;
 
@@ -67,6 +68,9 @@ pub enum Error {
     /// The client could not be built.
     #[error(transparent)]
     Client(#[from] geft::Error),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] traces::Error),
     /// The database failed between statements.
     #[error("the database failed while {doing}: {}", database::words(source))]
     Database {
@@ -121,6 +125,7 @@ struct Shared {
     /// When the API was last asked for nothing but the time.
     asked_for_time: Mutex<Option<Instant>>,
     answers: questions::Answers,
+    spans: spans::Spans,
     /// The merchant's table as it was last inspected.
     source: Mutex<Option<Arc<Source>>>,
     /// When leases that ran out were last looked for.
@@ -146,6 +151,7 @@ impl Sweeper {
         let clocks = Clocks::new(config.brakes.clock_tolerance);
         let client = Client::new(&config.api, pace, clocks.clone(), stop.clone())?.reading_again(config.origin.clone());
         let api = Api { origin: config.api.origin(), client_id: config.api.client_id.clone() };
+        let spans = spans::Spans::start(&config.telemetry, ledger.instance().name())?;
         let current = Arc::new(Mutex::new(None));
         let progress = Arc::new(Progress::default());
         let recorder = Recorder::start(ledger.clone(), Arc::clone(&current), Arc::clone(&progress), stop.clone());
@@ -166,6 +172,7 @@ impl Sweeper {
             clocks,
             asked_for_time: Mutex::new(None),
             answers: questions::Answers::default(),
+            spans,
             source: Mutex::new(None),
             looked_for_expired: Mutex::new(None),
             census: Mutex::new(None),
@@ -212,6 +219,11 @@ impl Sweeper {
         self.shared.environment.is_refused()
     }
 
+    /// Sends the spans that wait to be sent, within a few seconds. For the end of a process: no span is sent after it.
+    pub async fn finish_traces(&self) {
+        self.shared.spans.finish().await;
+    }
+
     /// The brakes that act as far as this process knows, each with the sentence that says what to do.
     #[must_use]
     pub fn brakes(&self) -> Vec<(&'static str, String)> {
@@ -234,6 +246,7 @@ impl Sweeper {
         let shared = &self.shared;
         let began = Instant::now();
         let Row { id, goes_on } = shared.begin_row(trigger).await?;
+        let span = shared.spans.sweep(id, trigger);
         let worked = self.conduct(id, trigger, wait).await;
         let cut_short = match &worked {
             Ok((_, Some(braked))) => Some(braked.clone()),
@@ -247,6 +260,7 @@ impl Sweeper {
         let status = if cut_short.is_some() { SweepStatus::Stopped } else { SweepStatus::Finished };
         measures::sweep_ended(status, began.elapsed());
         let closed = shared.ledger.close_sweep(id, status, cut_short.as_deref()).await;
+        shared.spans.sweep_ended(span, closed.as_ref().ok());
         let (end, _) = worked?;
         let sweep = closed?;
         if !goes_on {

@@ -65,6 +65,7 @@ pub(super) async fn run(file: Option<&Path>, lifecycle: Lifecycle) -> anyhow::Re
         (ended, ()) = async { tokio::join!(daemon.run(schedule), manager.keep_told(shown)) } => ended,
         never = reloader.run(hangups) => match never {},
     };
+    daemon.sweeper.finish_traces().await;
     tracing::info!(event = "process.ended", "geft-sweeper has ended");
     ended?;
     Ok(Verdict::Good)

@@ -72,6 +72,7 @@ pub(super) async fn conduct(
     let ended = sweeper.sweep(Trigger::Command, wait).await;
     alive.abort();
     showing.finish().await;
+    sweeper.finish_traces().await;
     // The process ends in any case; a name left on the list is forgotten after a day.
     wired.ledger.say_goodbye().await.ok();
     ended.map_err(wiring::by_fault)

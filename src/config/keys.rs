@@ -88,6 +88,7 @@ pub const KEYS: &[Key] = &[
     open("log.level", Kind::Text),
     open("log.format", Kind::Text),
     open("server.listen", Kind::Text),
+    open("telemetry.otlp_endpoint", Kind::Text),
 ];
 
 const fn open(path: &'static str, kind: Kind) -> Key {

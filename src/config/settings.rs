@@ -30,6 +30,8 @@ pub struct Config {
     pub log: Log,
     /// `[server]`
     pub server: Server,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// Where they came from, to read secret files again.
     pub origin: Origin,
 }
@@ -226,4 +228,11 @@ pub enum LogFormat {
 pub struct Server {
     /// Where health and metrics are served; none: nowhere.
     pub listen: Option<SocketAddr>,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// Where spans are sent, the path of traces included; none: nowhere.
+    pub otlp_endpoint: Option<Url>,
 }

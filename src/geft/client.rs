@@ -54,7 +54,8 @@ impl Client {
     /// Makes one attempt, over before `deadline`.
     ///
     /// `ask_before_failing`: the session's budget ends with this attempt, so status is asked after every outcome that
-    /// counts. `may_send` is asked after each wait: what was let through may have to stay here after all.
+    /// counts. `may_send` is asked after each wait: what was let through may have to stay
+    /// here after all.
     pub async fn cancel(
         &self,
         names: Names,

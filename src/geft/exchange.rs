@@ -17,7 +17,10 @@ use super::{connection, measures, retry_after, wire};
 use crate::clocks::Clocks;
 use crate::config;
 use crate::pace::Pace;
-use crate::session::Names;
+use crate::session::{Names, TraceContext};
+
+/// Tells the provider which trace a request belongs to.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Answers are a few hundred bytes; more than this is not read.
 pub(super) const LONGEST_BODY: usize = 64 * 1024;
@@ -192,6 +195,12 @@ impl Exchange {
         request: RequestBuilder,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
+        let names = endpoint.names();
+        let trace = names.and_then(|names| names.trace);
+        let request = match trace {
+            Some(trace) => request.header(TRACEPARENT, trace.traceparent()),
+            None => request,
+        };
         let started = Instant::now();
         let limit = self.timeout.min(deadline.saturating_duration_since(started));
         let answer = self.answer(request, started, limit).await;
@@ -201,7 +210,6 @@ impl Exchange {
             Err(_) => "network_error".to_owned(),
         };
         let took = started.elapsed();
-        let names = endpoint.names();
         let endpoint = endpoint.name();
         tracing::debug!(
             event = "api.request",
@@ -209,6 +217,7 @@ impl Exchange {
             sweep.id = names.map(|names| tracing::field::display(names.sweep_id)),
             attempt.number = names.and_then(|names| names.attempt),
             claim.id = names.and_then(|names| names.claim).map(tracing::field::display),
+            trace.id = trace.map(TraceContext::trace_id),
             request.id = %id,
             request.endpoint = endpoint,
             request.code = code,

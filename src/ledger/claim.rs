@@ -73,6 +73,7 @@ impl Taken {
             claimed_at: self.claimed_at,
             answered_at: self.answered_at,
             deadline: self.deadline(),
+            trace: None,
         }
     }
 
@@ -116,6 +117,7 @@ impl Row {
             answered_at,
             // From before the claim was sent: never later than the lease in the database.
             deadline: asked_at + lease.saturating_sub(MARGIN),
+            trace: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::claim::Row;
 use super::{Error, Ledger};
 use crate::outcome::Said;
-use crate::session::{Claim, Names, SessionId};
+use crate::session::{Claim, Names, SessionId, TraceContext};
 
 /// What is kept of a question's time for writing the answer down.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -30,13 +30,15 @@ pub struct Question {
     until: DateTime<Utc>,
     /// When the session was due before.
     due: DateTime<Utc>,
+    /// The span of the question, once it has begun and where traces are on.
+    pub trace: Option<TraceContext>,
 }
 
 impl Question {
     /// What the session is found by.
     #[must_use]
     pub fn names(&self) -> Names {
-        Names { session_id: self.session_id, sweep_id: self.sweep_id, attempt: None, claim: None }
+        Names { session_id: self.session_id, sweep_id: self.sweep_id, attempt: None, claim: None, trace: self.trace }
     }
 }
 
@@ -113,6 +115,7 @@ impl Ledger {
             deadline,
             until,
             due,
+            trace: None,
         };
         Ok(rows.into_iter().map(question).collect())
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Error, Ledger};
 use crate::outcome::{Attempt, Disposition};
-use crate::session::{Claim, State};
+use crate::session::{Claim, State, TraceContext};
 
 /// One finished attempt with the claim that it was made under and what follows from it.
 #[derive(Clone, Debug)]
@@ -71,6 +71,7 @@ impl Ledger {
             self.instance.name(),
             sweep,
             &columns.request_ids,
+            &columns.trace_ids as &[Option<String>],
         )
         .fetch_all(self.database.pool());
         self.run("recording attempts", statement).await
@@ -119,6 +120,7 @@ struct Columns {
     finished: Vec<DateTime<Utc>>,
     next: Vec<Option<DateTime<Utc>>>,
     request_ids: Vec<Uuid>,
+    trace_ids: Vec<Option<String>>,
 }
 
 impl Columns {
@@ -154,6 +156,7 @@ impl Columns {
         self.started.push(moment(claim, attempt.started));
         self.finished.push(finished);
         self.request_ids.push(attempt.request_id);
+        self.trace_ids.push(claim.trace.map(TraceContext::trace_id));
         self.next.push(pause.map(|pause| finished + delta(pause)));
     }
 }

@@ -2,9 +2,9 @@
 WITH result AS (
     SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
                          $8::text[], $9::text[], $10::bool[], $11::bool[], $12::timestamptz[],
-                         $13::timestamptz[], $14::timestamptz[], $17::uuid[])
+                         $13::timestamptz[], $14::timestamptz[], $17::uuid[], $18::text[])
       AS r(session_id, claim, outcome, http_status, session_status, status_details, amount, error, state,
-           counted, may_have_had_effect, started_at, finished_at, next_attempt_at, request_id)),
+           counted, may_have_had_effect, started_at, finished_at, next_attempt_at, request_id, trace_id)),
 moved AS (
     UPDATE geft_sweeper.cancellations c
        SET state = r.state, source_key = CASE r.state WHEN 'pending' THEN coalesce(c.source_key, c.session_id::text) ELSE c.source_key END,
@@ -23,9 +23,9 @@ moved AS (
 audited AS (
     INSERT INTO geft_sweeper.cancel_attempts
         (session_id, reference_id, attempt, reason, sweep_id, instance, started_at, finished_at, outcome,
-         http_status, session_status, status_details, error, next_attempt_at, claim, request_id)
+         http_status, session_status, status_details, error, next_attempt_at, claim, request_id, trace_id)
     SELECT m.session_id, m.reference_id, m.attempts, m.reason, m.sweep_id, $15, r.started_at, r.finished_at, r.outcome,
-           r.http_status, r.session_status, r.status_details, r.error, r.next_attempt_at, r.claim, r.request_id
+           r.http_status, r.session_status, r.status_details, r.error, r.next_attempt_at, r.claim, r.request_id, r.trace_id
       FROM moved m JOIN result r USING (session_id)
      ORDER BY r.finished_at
     RETURNING session_id),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderMap;
 use axum::response::Response;
 use secrecy::SecretString;
 use tokio::sync::Notify;
@@ -72,12 +73,9 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// A request has arrived.
-    pub(super) fn begin(
-        api: &Arc<Api>,
-        endpoint: Endpoint,
-        session_id: Option<Uuid>,
-        authorization: Option<String>,
-    ) -> Self {
+    pub(super) fn begin(api: &Arc<Api>, endpoint: Endpoint, session_id: Option<Uuid>, headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let authorization = text("authorization");
         let counter = if endpoint == Endpoint::Authorize { &api.authorizations } else { &api.sessionless };
         let met = match session_id {
             Some(id) => api.sessions.arrive(id, endpoint),
@@ -94,6 +92,7 @@ impl Exchange {
             // Until something is answered: whoever drops it before is a client that gave up.
             answered: Answered::Timeout,
             effect: Effect::None,
+            traceparent: text("traceparent"),
             token_number: authorization.as_deref().and_then(bearer).and_then(tokens::number),
             in_flight: api.log.arrive(endpoint, met.in_flight > 1),
             same_session_in_flight: met.in_flight,

@@ -106,6 +106,8 @@ pub struct Request {
     pub effect: Effect,
     /// The number of the token sent with it, or issued by it; none where there is none of this sandbox.
     pub token_number: Option<u64>,
+    /// The header `traceparent` as it came.
+    pub traceparent: Option<String>,
     /// Requests under way when it arrived, itself among them.
     pub in_flight: u32,
     /// Requests under way for the same session at the same endpoint when it arrived, itself among them; 0 without a session.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -37,17 +37,13 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .method_not_allowed_fallback(elsewhere)
 }
 
-fn authorization(headers: &HeaderMap) -> Option<String> {
-    headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
 async fn authorize(
     State(api): State<Arc<Api>>,
     ConnectInfo(grip): ConnectInfo<Grip>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let exchange = Exchange::begin(&api, Endpoint::Authorize, None, authorization(&headers));
+    let exchange = Exchange::begin(&api, Endpoint::Authorize, None, &headers);
     let idle = |_: &Exchange| Answer::object(StatusCode::OK, json!({"token_type": "Bearer"}));
     exchange.serve(grip, idle, |exchange| issue(exchange, &headers, &body)).await
 }
@@ -113,7 +109,7 @@ async fn create(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let exchange = Exchange::begin(&api, Endpoint::Create, None, authorization(&headers));
+    let exchange = Exchange::begin(&api, Endpoint::Create, None, &headers);
     let idle = |_: &Exchange| Answer::object(StatusCode::CREATED, json!({"status": "Initiated"}));
     let effect = |exchange: &mut Exchange| {
         if let Some(refused) = refuse_token(exchange, false) {
@@ -154,7 +150,7 @@ async fn cancel(
     headers: HeaderMap,
 ) -> Response {
     let id = Uuid::try_parse(&id).ok();
-    let exchange = Exchange::begin(&api, Endpoint::Cancel, id, authorization(&headers));
+    let exchange = Exchange::begin(&api, Endpoint::Cancel, id, &headers);
     let idle =
         |exchange: &Exchange| as_it_stands(&exchange.api, id, |session| Answer::session(StatusCode::OK, session));
     exchange.serve(grip, idle, |exchange| end(exchange, id)).await
@@ -197,7 +193,7 @@ async fn status(
     headers: HeaderMap,
 ) -> Response {
     let id = Uuid::try_parse(&id).ok();
-    let exchange = Exchange::begin(&api, Endpoint::Status, id, authorization(&headers));
+    let exchange = Exchange::begin(&api, Endpoint::Status, id, &headers);
     let look = move |exchange: &Exchange| {
         as_it_stands(&exchange.api, id, |session| Answer::object(StatusCode::OK, json!(session)))
     };
@@ -209,7 +205,7 @@ async fn status(
 }
 
 async fn elsewhere(State(api): State<Arc<Api>>, ConnectInfo(grip): ConnectInfo<Grip>, headers: HeaderMap) -> Response {
-    let exchange = Exchange::begin(&api, Endpoint::Elsewhere, None, authorization(&headers));
+    let exchange = Exchange::begin(&api, Endpoint::Elsewhere, None, &headers);
     let not_found = |_: &Exchange| Answer::html(StatusCode::NOT_FOUND);
     exchange.serve(grip, not_found, |_| Answer::html(StatusCode::NOT_FOUND)).await
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::spans::{self, Batch};
 use super::{Shared, telling};
 use crate::backoff::Policy;
 use crate::geft::{NotBegun, StatusAnswer};
@@ -12,6 +13,7 @@ use crate::ledger::{AttemptResult, Settled};
 use crate::outcome::{self, Attempt, Circumstances, Disposition, Said};
 use crate::session::{Claim, SessionId, State};
 use crate::throttle::{Entry, Pass, Why};
+use crate::traces::Span;
 
 /// How long a session waits whose status was asked and not answered, where no cancel request is meant.
 pub(super) const STATUS_AGAIN: Duration = Duration::from_mins(1);
@@ -43,7 +45,7 @@ impl Intent {
 
 impl Shared {
     /// Carries one claimed session to its end.
-    pub(super) async fn pursue(self: Arc<Self>, claim: Claim, intent: Intent) {
+    pub(super) async fn pursue(self: Arc<Self>, claim: Claim, intent: Intent, batch: Batch) {
         if intent == Intent::Withdraw {
             self.settle(claim, State::Withdrawn, Said::default()).await;
             return;
@@ -62,16 +64,19 @@ impl Shared {
             return self.recorder.release(claim, None).await;
         }
         match intent {
-            Intent::Ask { otherwise } => self.ask(pass, claim, otherwise).await,
-            _ => self.cancel(pass, claim).await,
+            Intent::Ask { otherwise } => self.ask(pass, claim, otherwise, &batch).await,
+            _ => self.cancel(pass, claim, &batch).await,
         }
     }
 
-    async fn cancel(&self, pass: Pass<'_>, claim: Claim) {
+    async fn cancel(&self, pass: Pass<'_>, mut claim: Claim, batch: &Batch) {
+        let mut span = self.spans.attempt(batch, claim.names());
+        claim.trace = span.as_ref().map(Span::context);
         let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
         let may_send = || pass.is_good() && self.may_cancel(&claim.reason);
         match self.client.cancel(claim.names(), claim.deadline, last, may_send).await {
             Ok(attempt) => {
+                spans::attempted(&mut span, Some(&attempt));
                 let probe = pass.probe;
                 self.tell(self.gate.observe(&pass, claim.session_id, &attempt), None);
                 // The next request may go while this result is on its way into the database.
@@ -79,6 +84,7 @@ impl Shared {
                 self.record(claim, attempt, probe).await;
             }
             Err(not_begun) => {
+                spans::attempted(&mut span, None);
                 if not_begun == NotBegun::TooLate {
                     telling::too_late(claim.names());
                 }
@@ -110,15 +116,19 @@ impl Shared {
     }
 
     /// Asks for the status of a session for which no cancel request is meant, and ends it.
-    async fn ask(&self, pass: Pass<'_>, claim: Claim, otherwise: State) {
+    async fn ask(&self, pass: Pass<'_>, mut claim: Claim, otherwise: State, batch: &Batch) {
         if pass.finds_out() == Some(Why::WrongAddress) {
             // Whether the address is right is found out with a cancel request; this session can wait. Status needs no
             // credentials.
             drop(pass);
             return self.recorder.release(claim, Some(STATUS_AGAIN)).await;
         }
+        let mut span = self.spans.question(batch, claim.names());
+        claim.trace = span.as_ref().map(Span::context);
         let may_send = || self.may_ask(&pass);
-        let Ok(answer) = self.client.status(claim.names(), claim.deadline, may_send).await else {
+        let answer = self.client.status(claim.names(), claim.deadline, may_send).await;
+        spans::asked(&mut span, answer.as_ref().ok());
+        let Ok(answer) = answer else {
             drop(pass);
             return self.recorder.release(claim, None).await;
         };
@@ -218,6 +228,7 @@ mod tests {
             claimed_at: DateTime::UNIX_EPOCH,
             answered_at: Instant::now(),
             deadline: Instant::now(),
+            trace: None,
         };
         Intent::of(&claim, named, &policy)
     }

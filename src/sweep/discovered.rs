@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::discovery::{PAGE, READING, number};
+use super::spans::Batch;
 use super::work::Turn;
 use super::{Error, Phase, Shared, measures};
 use crate::ledger::{Aged, Claiming, Intake};
@@ -104,8 +105,8 @@ impl Shared {
             match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
                 Turn::End(_) => return Ok(()),
                 Turn::Room(room) => {
-                    let claims = self.take_on(discovered, Some(room)).await?;
-                    self.pursue_all(tasks, &Arc::clone(&discovered.source), claims).await?;
+                    let (claims, batch) = self.take_on(discovered, Some(room)).await?;
+                    self.pursue_all(tasks, &Arc::clone(&discovered.source), claims, &batch).await?;
                 }
                 Turn::Wait => {
                     self.wait_for_room(tasks, None).await;
@@ -143,20 +144,21 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes the next candidates on; where there is room to send, no more than that, and claims them.
-    async fn take_on(&self, discovered: &mut Discovered, room: Option<usize>) -> Result<Vec<Claim>, Error> {
+    /// Takes the next candidates on; where there is room to send, no more than that, and claims them as one batch.
+    async fn take_on(&self, discovered: &mut Discovered, room: Option<usize>) -> Result<(Vec<Claim>, Batch), Error> {
         if discovered.candidates.is_empty() {
             self.read_on(discovered).await?;
         }
         let (sweep, most) = (discovered.sweep, discovered.most);
         let candidates = discovered.take(room.unwrap_or(usize::MAX));
-        let mut claims = Vec::new();
+        let (mut claims, mut batch) = (Vec::new(), None);
         if !candidates.is_empty() {
             let claiming =
                 Claiming { limit: room.unwrap_or_default(), lease: self.lease, aged: self.claimable() == Aged::All };
-            let asked = Instant::now();
+            let (asked, began) = (Instant::now(), self.spans.now());
             let (intake, claimed) = self.ledger.take_on_claiming(sweep, &candidates, most, claiming).await?;
             measures::claimed(claimed.len(), asked.elapsed());
+            batch = self.spans.batch(began, Some(sweep), claimed.len());
             match intake {
                 Intake::Taken { sessions, released } => {
                     self.progress.count_discovered(sessions);
@@ -178,6 +180,6 @@ impl Shared {
         if skipped > 0 {
             self.ledger.count_skipped(sweep, number(skipped)).await?;
         }
-        Ok(claims)
+        Ok((claims, batch))
     }
 }

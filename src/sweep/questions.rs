@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::attempt::STATUS_AGAIN;
+use super::spans::{self, Batch};
 use super::{Error, Shared, measures, telling};
 use crate::config::InProgress;
 use crate::geft::StatusAnswer;
@@ -19,6 +20,7 @@ use crate::ledger::{Aged, Ended, Left, Question};
 use crate::outcome::{Disposition, Said};
 use crate::session::State;
 use crate::throttle::Entry;
+use crate::traces::Span;
 
 /// The status of a session that the customer is at, letter case aside.
 const IN_PROGRESS: &str = "InProgress";
@@ -56,15 +58,17 @@ impl Shared {
         if room == 0 {
             return Ok(0);
         }
+        let began = self.spans.now();
         let questions = self.ledger.reserve_questions(room, sweep, grace, self.lease).await?;
         let number = u32::try_from(questions.len()).unwrap_or(u32::MAX);
+        let batch = self.spans.batch(began, sweep, questions.len());
         for question in questions {
-            tasks.spawn(Arc::clone(self).ask_before_claiming(question));
+            tasks.spawn(Arc::clone(self).ask_before_claiming(question, batch.clone()));
         }
         Ok(number)
     }
 
-    async fn ask_before_claiming(self: Arc<Self>, question: Question) {
+    async fn ask_before_claiming(self: Arc<Self>, mut question: Question, batch: Batch) {
         let entry = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
@@ -77,8 +81,12 @@ impl Shared {
             drop(pass);
             return self.answers.leave(Left { question, in_progress: false, again: None });
         }
+        let mut span = self.spans.question(&batch, question.names());
+        question.trace = span.as_ref().map(Span::context);
         let may_send = || self.may_ask(&pass);
-        let Ok(answer) = self.client.status(question.names(), question.deadline, may_send).await else {
+        let answer = self.client.status(question.names(), question.deadline, may_send).await;
+        spans::asked(&mut span, answer.as_ref().ok());
+        let Ok(answer) = answer else {
             drop(pass);
             return self.answers.leave(Left { question, in_progress: false, again: None });
         };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::measures;
 use crate::ledger::{AttemptResult, Error, Settled, Sweep};
 use crate::outcome::{Attempt, Disposition, Outcome, Said};
-use crate::session::{Claim, Names, State};
+use crate::session::{Claim, Names, State, TraceContext};
 use crate::source::Skipped;
 use crate::throttle::{Verdict, Why};
 
@@ -23,6 +23,7 @@ macro_rules! tell {
             sweep.id = %names.sweep_id,
             attempt.number = names.attempt,
             claim.id = names.claim.map(tracing::field::display),
+            trace.id = names.trace.map(TraceContext::trace_id),
             $($rest)+
         );
     }};

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::attempt::Intent;
+use super::spans::Batch;
 use super::{Error, Shared, measures, telling};
 use crate::outcome::{self, Circumstances, Disposition, Outcome};
 use crate::session::Claim;
@@ -176,6 +177,7 @@ impl Shared {
         let cleared = self.take_cleared(room);
         self.write_left(sweep).await?;
         let asked = Instant::now();
+        let began = self.spans.now();
         let claims = if cleared.is_empty() {
             self.ledger.claim_preferring(&self.gate.preferred(), room, self.lease, self.claimable()).await?
         } else {
@@ -183,7 +185,8 @@ impl Shared {
         };
         measures::claimed(claims.len(), asked.elapsed());
         let claimed = u32::try_from(claims.len()).unwrap_or(u32::MAX);
-        self.pursue_all(tasks, &source, claims).await?;
+        let batch = self.spans.batch(began, sweep, claims.len());
+        self.pursue_all(tasks, &source, claims, &batch).await?;
         let asked = self.begin_asking(tasks, sweep, room.saturating_sub(claimed)).await?;
         Ok(usize::try_from(claimed.saturating_add(asked)).unwrap_or(usize::MAX))
     }
@@ -194,9 +197,10 @@ impl Shared {
         tasks: &mut JoinSet<()>,
         source: &Source,
         claims: Vec<Claim>,
+        batch: &Batch,
     ) -> Result<(), Error> {
         for (claim, intent) in self.look_again(tasks, source, claims).await? {
-            tasks.spawn(Arc::clone(self).pursue(claim, intent));
+            tasks.spawn(Arc::clone(self).pursue(claim, intent, batch.clone()));
         }
         Ok(())
     }

@@ -40,5 +40,6 @@ mod source;
 mod support;
 mod tls;
 mod tokens;
+mod traces;
 mod version;
 mod withdrawal;

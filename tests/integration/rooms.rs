@@ -22,7 +22,7 @@ const KNOWS: &[(&str, &[&str])] = &[
         "sweep",
         &[
             "config", "session", "outcome", "database", "source", "ledger", "geft", "backoff", "clocks", "pace",
-            "throttle", "wake",
+            "throttle", "traces", "wake",
         ],
     ),
     ("schedule", &["config"]),
@@ -34,6 +34,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("server", &["health", "sweep"]),
     ("systemd", &["health", "ledger", "schedule", "sweep"]),
     ("telemetry", &["config"]),
+    ("traces", &["config", "session"]),
     ("postgres", &[]),
     ("sandbox", &[]),
     ("fuzzing", &["config", "source", "geft"]),

@@ -96,8 +96,12 @@ fn the_sample_as_it_stands_lacks_only_what_has_no_default() {
 
 #[test]
 fn every_example_of_the_sample_works_when_it_is_put_into_force() {
-    let files = ["url_file", "client_secret_file", "ca_file", "headers_file"];
+    let mut files = vec!["url_file", "client_secret_file", "ca_file", "headers_file"];
+    if !cfg!(feature = "otlp") {
+        files.push("otlp_endpoint");
+    }
     let config = complete(&uncommented(&[files.as_slice(), &["query"]].concat()), &[]);
+    assert_eq!(config.telemetry.otlp_endpoint.is_some(), cfg!(feature = "otlp"));
     assert_eq!(config.api.max_requests_per_second, Some(50.0));
     let Selection::Table(table) = config.source.selection else { panic!("the sample shows a table") };
     assert_eq!(table.open_statuses, ["created", "pending"]);

@@ -13,6 +13,7 @@ fn names() -> Names {
         sweep_id: Uuid::nil(),
         attempt: Some(1),
         claim: Some(Uuid::nil()),
+        trace: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{Names, assert_same, code, names, quoted_after, rows, sources};
 
 /// What *attempt* stands for in the README, and the macro `tell!` in the source.
-const OF_AN_ATTEMPT: [&str; 4] = ["attempt.number", "claim.id", "session.id", "sweep.id"];
+const OF_AN_ATTEMPT: [&str; 5] = ["attempt.number", "claim.id", "session.id", "sweep.id", "trace.id"];
 /// Words in the name of a field that measures.
 const MEASURES: [&str; 8] = ["age", "bytes", "delay", "duration", "pause", "retry_in", "size", "wait"];
 const UNITS: [&str; 3] = ["_bytes", "_ms", "_s"];
