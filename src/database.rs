@@ -146,6 +146,12 @@ impl Database {
         tokio::time::timeout(self.patience(), statement).await.map_err(silence)?
     }
 
+    /// How long the server lets one statement take, or a transaction be idle.
+    #[must_use]
+    pub fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
+    }
+
     /// How long a connection and a statement on it can take on a server that is there.
     #[must_use]
     pub fn patience(&self) -> Duration {

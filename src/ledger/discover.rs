@@ -79,7 +79,7 @@ impl Ledger {
         most: u64,
         claiming: Claiming,
     ) -> Result<(Intake, Vec<Claim>), Error> {
-        let token = self.doubtful.is_free_locked().then(Uuid::new_v4);
+        let token = (claiming.limit > 0 && self.doubtful.is_free_locked()).then(Uuid::new_v4);
         let asked_at = Instant::now();
         let mut columns = Columns::default();
         let mut room = claiming.limit;
@@ -127,7 +127,7 @@ impl Ledger {
         self.run("taking sessions on", taking).await
     }
 
-    /// Inserts those that are new. Tells how many that were, which of them are claimed, and since when.
+    /// Inserts those that are new: nobody else does until the end of the transaction. Tells how many that were, which of them are claimed, and since when.
     async fn insert(
         &self,
         transaction: &mut PgConnection,
@@ -135,35 +135,8 @@ impl Ledger {
         columns: &Columns,
         lease: Duration,
     ) -> Result<(u64, Option<(Vec<Uuid>, DateTime<Utc>)>), sqlx::Error> {
-        let statement = sqlx::query!(
-            r#"/* geft-sweeper ledger.take_on */
-               WITH taken AS (
-                   INSERT INTO geft_sweeper.cancellations AS known
-                       (session_id, source_key, reference_id, reason, source_status, source_created_at, sweep_id,
-                        next_attempt_at, state, attempts, claim)
-                   SELECT session_id, CASE WHEN claim IS NULL OR source_key <> session_id::text THEN source_key END,
-                          reference_id, reason, source_status, source_created_at, $7::uuid, now(),
-                          CASE WHEN claim IS NULL THEN 'pending' ELSE 'in_flight' END, (claim IS NOT NULL)::int, claim
-                     FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $8::uuid[])
-                          AS candidate (session_id, source_key, reference_id, reason, source_status, source_created_at, claim)
-                   ON CONFLICT (session_id) DO UPDATE SET
-                       source_key = coalesce(excluded.source_key, known.session_id::text), reference_id = excluded.reference_id, reason = excluded.reason,
-                       source_status = excluded.source_status, source_created_at = excluded.source_created_at,
-                       sweep_id = excluded.sweep_id, state = 'pending', next_attempt_at = excluded.next_attempt_at,
-                       counted_attempts = 0, uncounted_running = 0, discovered_at = clock_timestamp(), finished_at = NULL,
-                       waiting_since = NULL, asked_at = NULL
-                   WHERE known.state = 'withdrawn'
-                   RETURNING session_id, claim),
-               registered AS (
-                   INSERT INTO geft_sweeper.claims (token, instance, claimed_at, lease_until, session_ids, open)
-                   SELECT claim, $9, clock_timestamp(), clock_timestamp() + $10::float8 * interval '1 second',
-                          array_agg(session_id), count(*)
-                     FROM taken WHERE claim IS NOT NULL GROUP BY claim
-                   RETURNING session_ids, claimed_at),
-               tallied AS (
-                   UPDATE geft_sweeper.sweeps SET discovered = discovered + (SELECT count(*) FROM taken) WHERE id = $7)
-               SELECT (SELECT count(*) FROM taken) AS "taken!", session_ids AS "session_ids?", claimed_at AS "claimed_at?"
-                 FROM (VALUES (1)) AS one LEFT JOIN registered ON true"#,
+        let statement = sqlx::query_file!(
+            "src/ledger/take_on.sql",
             &columns.session_ids,
             &columns.source_keys,
             &columns.reference_ids as &[Option<String>],

@@ -7,7 +7,7 @@ WITH result AS (
            counted, may_have_had_effect, started_at, finished_at, next_attempt_at, request_id, trace_id)),
 moved AS (
     UPDATE geft_sweeper.cancellations c
-       SET state = r.state, source_key = CASE r.state WHEN 'pending' THEN coalesce(c.source_key, c.session_id::text) ELSE c.source_key END,
+       SET state = r.state, source_key = CASE WHEN r.state IN ('pending', 'failed') THEN coalesce(c.source_key, c.session_id::text) ELSE c.source_key END,
            last_outcome = r.outcome, next_attempt_at = r.next_attempt_at,
            finished_at = CASE WHEN r.next_attempt_at IS NULL THEN r.finished_at END,
            counted_attempts = c.counted_attempts + r.counted::int,

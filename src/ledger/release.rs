@@ -105,7 +105,7 @@ impl Ledger {
             r#"/* geft-sweeper ledger.settle */
                WITH ended AS (
                    UPDATE geft_sweeper.cancellations c
-                      SET state = ours.state, attempts = attempts - 1, next_attempt_at = NULL, finished_at = clock_timestamp(),
+                      SET state = ours.state, source_key = coalesce(c.source_key, c.session_id::text), attempts = attempts - 1, next_attempt_at = NULL, finished_at = clock_timestamp(),
                           session_status = coalesce(ours.session_status, c.session_status),
                           status_details = CASE WHEN ours.session_status IS NULL THEN c.status_details ELSE ours.status_details END,
                           amount = coalesce(ours.amount::numeric, c.amount),

@@ -53,12 +53,17 @@ async fn take_over(
     let expired = sqlx::query_as!(
         Expired,
         r#"/* geft-sweeper ledger.expired */
-         SELECT c.session_id, counted_attempts,
+         SELECT c.session_id AS "session_id!", counted_attempts AS "counted_attempts!",
                 coalesce(uncounted_running > 0 AND last_outcome NOT IN ('unauthorized', 'rate_limited', 'interrupted'), false)
                     AS "after_outage!"
-           FROM geft_sweeper.claims k JOIN geft_sweeper.cancellations c ON c.session_id = ANY (k.session_ids)
-          WHERE c.claim = k.token AND c.state = 'in_flight' AND k.lease_until < now() ORDER BY k.lease_until, c.session_id
-          LIMIT $1 OFFSET $2 FOR UPDATE OF c SKIP LOCKED"#,
+           FROM (SELECT token, session_ids FROM geft_sweeper.claims
+                  WHERE lease_until < now() AND (open > 0 OR lease_until < now() - interval '1 minute')
+                  ORDER BY lease_until) k,
+                LATERAL (SELECT session_id, counted_attempts, uncounted_running, last_outcome
+                           FROM geft_sweeper.cancellations
+                          WHERE session_id = ANY (k.session_ids) AND claim = k.token AND state = 'in_flight'
+                          ORDER BY session_id LIMIT $1::bigint + $2::bigint FOR UPDATE SKIP LOCKED) c
+          LIMIT $1::bigint OFFSET $2::bigint"#,
         i64::from(limit),
         i64::from(passed_over),
     )
@@ -87,8 +92,8 @@ async fn forget_claims(transaction: &mut PgConnection) -> Result<(), sqlx::Error
         "/* geft-sweeper ledger.forget_claims */
          DELETE FROM geft_sweeper.claims k
           WHERE lease_until < now()
-            AND NOT EXISTS (SELECT FROM geft_sweeper.cancellations c
-                             WHERE c.session_id = ANY (k.session_ids) AND c.claim = k.token AND c.state = 'in_flight')"
+            AND 0 = (SELECT count(*) FROM geft_sweeper.cancellations c
+                      WHERE c.session_id = ANY (k.session_ids) AND c.claim = k.token AND c.state = 'in_flight')"
     );
     statement.execute(transaction).await.map(drop)
 }

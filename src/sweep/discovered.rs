@@ -100,16 +100,18 @@ impl Shared {
         self.progress.enter(Phase::Canceling);
         self.progress.set_read(discovered.candidates.len());
         self.progress.set_working(true);
-        let until = Instant::now() + AT_ONCE;
+        // The server ends a transaction that is idle for as long as a statement may take.
+        let until = Instant::now() + AT_ONCE.min(self.database.statement_timeout() / 3);
         while !discovered.is_at_its_end() {
             match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
                 Turn::End(_) => return Ok(()),
                 Turn::Room(room) => {
+                    self.take_over(Some(discovered.sweep)).await?;
                     let (claims, batch) = self.take_on(discovered, Some(room)).await?;
                     self.pursue_all(tasks, &Arc::clone(&discovered.source), claims, &batch).await?;
                 }
                 Turn::Wait => {
-                    self.wait_for_room(tasks, None).await;
+                    self.wait_for_room(tasks, Some(until)).await;
                 }
             }
         }
@@ -150,7 +152,13 @@ impl Shared {
             self.read_on(discovered).await?;
         }
         let (sweep, most) = (discovered.sweep, discovered.most);
+        let skipped = std::mem::take(&mut discovered.uncounted);
+        if skipped > 0 {
+            // Before anything is claimed: claims that are lost on the way out would wait for the end of their lease.
+            self.ledger.count_skipped(sweep, number(skipped)).await?;
+        }
         let candidates = discovered.take(room.unwrap_or(usize::MAX));
+        self.progress.set_read(discovered.candidates.len());
         let (mut claims, mut batch) = (Vec::new(), None);
         if !candidates.is_empty() {
             let claiming =
@@ -174,11 +182,6 @@ impl Shared {
                 }
             }
             claims = claimed;
-        }
-        self.progress.set_read(discovered.candidates.len());
-        let skipped = std::mem::take(&mut discovered.uncounted);
-        if skipped > 0 {
-            self.ledger.count_skipped(sweep, number(skipped)).await?;
         }
         Ok((claims, batch))
     }

@@ -70,6 +70,8 @@ impl Shared {
             // Before the first sweep there is none to count for: it looks itself.
             let sweep = self.current_sweep_locked().filter(|_| look.is_none() && !self.stop.is_cancelled());
             tokio::select! {
+                // What begins with a look of its own takes the wakes that were heard before it.
+                biased;
                 done = &mut working => {
                     let Some(look) = look else { return (done, false) };
                     look.await;

@@ -223,7 +223,7 @@ impl Shared {
     }
 
     /// Takes over sessions whose lease ran out; looks for them once a second at the most.
-    async fn take_over(&self, sweep: Option<Uuid>) -> Result<(), Error> {
+    pub(super) async fn take_over(&self, sweep: Option<Uuid>) -> Result<(), Error> {
         {
             let mut looked = self.looked_for_expired.lock().unwrap_or_else(PoisonError::into_inner);
             if looked.is_some_and(|looked| looked.elapsed() < BETWEEN_TAKEOVERS) {

@@ -15,6 +15,8 @@ use crate::session::SessionId;
 
 /// For how long is claimed ahead, where the provider is quick.
 const AHEAD: Duration = Duration::from_millis(250);
+/// How often what may be under way is claimed ahead at the most, should the provider become slow all at once.
+const ROUNDS: f64 = 8.0;
 
 /// What came of asking to pass.
 #[derive(Debug)]
@@ -158,7 +160,7 @@ impl Gate {
             clippy::cast_sign_loss,
             reason = "a small positive number: what is sent within a moment"
         )]
-        let sendable = within(AHEAD).max(window * 2.0).min(within(time)) as usize;
+        let sendable = within(AHEAD).clamp(window * 2.0, window * ROUNDS).min(within(time)) as usize;
         sendable.max(1)
     }
 

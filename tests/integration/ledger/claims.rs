@@ -47,8 +47,8 @@ async fn what_is_held_is_found_by_the_sessions_own_rows_whatever_the_claim_count
     let held = ledger.claim(2, LEASE).await.unwrap();
     ledger.record(Some(sweep), &[canceled(&held[0])]).await.unwrap();
     assert_eq!(claims(database.pool()).await, [1]);
-    sqlx::query("UPDATE geft_sweeper.claims SET open = 0").execute(database.pool()).await.unwrap();
-    end_leases(database.pool()).await;
+    let miscounted = "UPDATE geft_sweeper.claims SET open = 0, lease_until = now() - interval '2 minutes'";
+    sqlx::query(miscounted).execute(database.pool()).await.unwrap();
     assert_eq!(ledger.take_over(Some(sweep), 10, 0, |_| Some(Duration::ZERO)).await.unwrap(), 1);
     assert_eq!(state(database.pool(), ids[1]).await, ("pending".to_owned(), 1));
     database.close().await;
@@ -79,5 +79,26 @@ async fn nothing_is_waited_for_where_all_that_was_claimed_has_ended() {
     assert!(ledger.next_due(Aged::All).await.unwrap().is_some());
     ledger.record(Some(sweep), &held.iter().map(canceled).collect::<Vec<_>>()).await.unwrap();
     assert_eq!(ledger.next_due(Aged::All).await.unwrap(), None);
+    database.close().await;
+}
+
+#[tokio::test]
+async fn after_a_rollback_an_older_program_finds_what_a_later_one_held() {
+    let runbook = include_str!("../../../deploy/RUNBOOK.md");
+    let statement = runbook.split("```").find(|block| block.contains("claimed_by = k.instance")).unwrap();
+    let statement = statement.strip_prefix("sql\n").unwrap();
+    let database = TestDatabase::new().await;
+    let ledger = ledger(database.url());
+    let (sweep, _) = take_on(&ledger, 3).await;
+    let held = ledger.claim(3, LEASE).await.unwrap();
+    ledger.record(Some(sweep), &[canceled(&held[0])]).await.unwrap();
+    end_leases(database.pool()).await;
+    sqlx::query(statement).execute(database.pool()).await.unwrap();
+    // As a program of schema version 2 looks for them.
+    let expired = "SELECT count(*) FROM geft_sweeper.cancellations
+        WHERE state = 'in_flight' AND lease_until < now() AND claimed_by IS NOT NULL AND claimed_at IS NOT NULL";
+    assert_eq!(sqlx::query_scalar::<_, i64>(expired).fetch_one(database.pool()).await.unwrap(), 2);
+    // And a later one still does, should it come back.
+    assert_eq!(ledger.take_over(Some(sweep), 10, 0, |_| Some(Duration::ZERO)).await.unwrap(), 2);
     database.close().await;
 }
