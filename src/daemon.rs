@@ -52,7 +52,7 @@ pub struct Daemon {
 impl Daemon {
     /// Runs until asked to stop.
     pub async fn run(&self, mut schedule: Schedule) -> Result<(), Untidy> {
-        let alive = tokio::spawn(show_alive(self.sweeper.clone(), Arc::clone(&self.health)));
+        let alive = tokio::spawn(show_alive(self.sweeper.clone(), self.ledger.clone(), Arc::clone(&self.health)));
         let mut tidy = true;
         let mut pause = PAUSE.0;
         while self.prepare().await {
@@ -79,7 +79,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until the database answers and the schema fits; false where the process is to stop first.
+    /// Waits until the database answers, the schema fits and no right in it is missing; false where the process is to stop first.
     async fn prepare(&self) -> bool {
         let mut pause = PAUSE.0;
         loop {
@@ -103,7 +103,7 @@ impl Daemon {
         let schema = match self.ledger.schema().await {
             Ok(schema) => schema,
             Err(error) => {
-                self.health.ill(Part::Database, &error.to_string());
+                note_failure(&self.health, &error);
                 return false;
             }
         };
@@ -125,14 +125,20 @@ impl Daemon {
             self.health.ill(Part::Schema, &schema.mend());
             return false;
         }
+        if let Err(error) = self.ledger.prove_rights().await {
+            note_failure(&self.health, &error);
+            return false;
+        }
         self.health.well(Part::Schema);
         true
     }
 
-    /// Sweeps and works until the process is to stop or the database fails. False where results were left unwritten.
+    /// Sweeps and works until the process is to stop, the database fails or a right is missing. False where results were left
+    /// unwritten.
     async fn serve(&self, schedule: &mut Schedule) -> bool {
         let mut wake = Instant::now();
-        loop {
+        // What runs beside this may have been refused something.
+        while !self.health.is_ill(Part::Schema) {
             self.sweeper.progress().beat();
             let trigger = tokio::select! {
                 biased;
@@ -166,12 +172,17 @@ impl Daemon {
                     self.health.ill(Part::Source, &error.to_string());
                     Instant::now() + UNFIT
                 }
+                Err(Error::Ledger(error)) => {
+                    note_failure(&self.health, &error);
+                    return true;
+                }
                 Err(error) => {
                     self.health.ill(Part::Database, &error.to_string());
                     return !matches!(error, Error::Unwritten(_));
                 }
             };
         }
+        true
     }
 
     /// When there is something to do at the latest, the next tick aside.
@@ -184,8 +195,18 @@ impl Daemon {
     }
 }
 
-/// Shows again and again that the process is alive, and finds out whether the database is.
-async fn show_alive(sweeper: Sweeper, health: Arc<Health>) {
+/// Notes what is wrong with the database, or in it.
+fn note_failure(health: &Health, error: &ledger::Error) {
+    if let ledger::Error::Rights(_) = error {
+        health.well(Part::Database);
+        health.ill(Part::Schema, &error.to_string());
+    } else {
+        health.ill(Part::Database, &error.to_string());
+    }
+}
+
+/// Shows again and again that the process is alive, and finds out whether the database is, and whether it refused anything.
+async fn show_alive(sweeper: Sweeper, ledger: Ledger, health: Arc<Health>) {
     let mut interval = tokio::time::interval(ALIVE);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -195,9 +216,13 @@ async fn show_alive(sweeper: Sweeper, health: Arc<Health>) {
             interval.reset_after(PAUSE.0);
             continue;
         }
-        match sweeper.show_alive("run").await {
+        let shown = async {
+            sweeper.show_alive("run").await?;
+            ledger.prove_rights().await
+        };
+        match shown.await {
             Ok(()) => health.well(Part::Database),
-            Err(error) => health.ill(Part::Database, &error.to_string()),
+            Err(error) => note_failure(&health, &error),
         }
     }
 }

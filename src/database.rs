@@ -22,7 +22,7 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// SQLSTATE of a missing right.
-const NO_RIGHT: &str = "42501";
+pub(crate) const NO_RIGHT: &str = "42501";
 
 /// What went wrong before a statement could be sent.
 #[derive(Debug, thiserror::Error)]

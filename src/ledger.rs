@@ -42,7 +42,7 @@ pub use sweeps::{Status as SweepStatus, Sweep, Trigger};
 
 use sqlx::migrate::MigrateError;
 
-use crate::database::{Database, words};
+use crate::database::{Database, NO_RIGHT, words};
 
 /// A statement on the ledger failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,9 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("the schema geft_sweeper could not be brought up to date: {}", migrating(.0))]
     Migrate(#[source] MigrateError),
+    /// This role may not do what it has to: the statements that give it the rights.
+    #[error("this role lacks rights in the schema geft_sweeper: run `{}` as the schema's owner", .0.join(" "))]
+    Rights(Vec<String>),
     /// The connection for migrating could not be made.
     #[error(transparent)]
     Connect(#[from] crate::database::Error),
@@ -71,6 +74,11 @@ impl Error {
         // 22 data exception · 23 constraint · 44 check option · P0 raised by a trigger of somebody else's
         error.code().is_some_and(|code| ["22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)))
     }
+}
+
+/// Whether the database refused a statement for want of a right.
+fn is_refusal(failure: &sqlx::Error) -> bool {
+    failure.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == NO_RIGHT)
 }
 
 fn migrating(failure: &MigrateError) -> String {
@@ -87,13 +95,15 @@ pub struct Ledger {
     instance: Instance,
     doubtful: claim::Doubtful,
     sends_to: processes::SendsTo,
+    proved: rights::Proved,
 }
 
 impl Ledger {
     /// A ledger on this database, written under this process's name.
     #[must_use]
     pub fn new(database: Database, instance: Instance) -> Self {
-        Self { database, instance, doubtful: claim::Doubtful::default(), sends_to: processes::SendsTo::default() }
+        let (doubtful, sends_to) = (claim::Doubtful::default(), processes::SendsTo::default());
+        Self { database, instance, doubtful, sends_to, proved: rights::Proved::default() }
     }
 
     /// The name of this process.
@@ -102,13 +112,21 @@ impl Ledger {
         &self.instance
     }
 
-    /// Runs one statement. Beside the server's own limit it has one here, for a server that is not there any more.
+    /// Runs one statement. Beside the server's own limit it has one here, for a server that is not there any more. Where a
+    /// right is missing, the failure names it.
     async fn run<T>(
         &self,
         doing: &'static str,
         statement: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Error> {
-        self.database.limited(statement).await.map_err(self.failed(doing))
+        match self.database.limited(statement).await {
+            Err(refused) if is_refusal(&refused) => {
+                // Boxed: whoever waits for a statement does not carry it along.
+                Box::pin(self.refused()).await?;
+                Err(self.failed(doing)(refused))
+            }
+            done => done.map_err(self.failed(doing)),
+        }
     }
 
     /// Turns a driver's failure into ours, and sees to it that no dead connection is used again.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use geft_sweeper::config::{self, Sections, Selection};
 use geft_sweeper::database::Database;
-use geft_sweeper::ledger::{Instance, Ledger, Schema};
+use geft_sweeper::ledger::{self, Instance, Ledger, Schema};
 use geft_sweeper::source::{Census, Changes, Fate, Plan, Plans, Source, StatusCount, Triggers};
 use sqlx::PgConnection;
 
@@ -98,7 +98,7 @@ async fn check_schema(ledger: &Ledger, auto_migrate: bool, lines: &mut Lines) {
         Ok(schema) => schema,
         Err(error) => {
             // The version cannot be read without rights either.
-            let lacking = ledger.missing_rights().await.is_ok_and(|missing| !missing.is_empty());
+            let lacking = matches!(error, ledger::Error::Rights(_));
             let sentence = "its version cannot be read: this role lacks the rights named below".to_owned();
             lines.fail("schema", if lacking { sentence } else { error.to_string() });
             return check_rights(ledger, lines).await;

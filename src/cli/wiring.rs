@@ -48,13 +48,14 @@ pub(super) async fn require_schema(ledger: &Ledger) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Brings the schema up to date where that is wanted, and refuses one that this program cannot work with.
+/// Brings the schema up to date where that is wanted, and refuses one that this program or this role cannot work with.
 pub(super) async fn ready_schema(wired: &Wired) -> anyhow::Result<()> {
     let schema = wired.ledger.schema().await?;
     if wired.config.database.auto_migrate && matches!(schema, Schema::Missing | Schema::Behind { .. }) {
         wired.ledger.migrate().await?;
     }
-    require_schema(&wired.ledger).await
+    require_schema(&wired.ledger).await?;
+    Ok(wired.ledger.prove_rights().await?)
 }
 
 /// A mistake in the settings that only the database can show is a wrong configuration all the same.

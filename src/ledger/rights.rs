@@ -1,4 +1,7 @@
-//! What this role may do, for proving a set-up: nothing is tried, the catalog is asked.
+//! What this role may do: nothing is tried, the catalog is asked. Once before anything is begun, and again after a refusal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Error, Ledger};
 
@@ -21,7 +24,32 @@ const NEEDED: [(&str, &str); 15] = [
     ("accepted_apis", "SELECT, INSERT, UPDATE"),
 ];
 
+/// Whether this role was found to have all rights, and was refused nothing since.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proved(Arc<AtomicBool>);
+
 impl Ledger {
+    /// Fails with what this role lacks. The catalog is asked at the first call, and again after a refusal until all is there.
+    ///
+    /// The schema must be there.
+    pub async fn prove_rights(&self) -> Result<(), Error> {
+        if self.proved.0.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let missing = self.missing_rights().await?;
+        if !missing.is_empty() {
+            return Err(Error::Rights(missing));
+        }
+        self.proved.0.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// To be told that the database refused a statement for want of a right: fails with what is lacking, where that is ours.
+    pub async fn refused(&self) -> Result<(), Error> {
+        self.proved.0.store(false, Ordering::Relaxed);
+        self.prove_rights().await
+    }
+
     /// The rights on our tables that this role lacks, each as the GRANT that gives it. Empty where none is missing.
     ///
     /// The schema must be there.
@@ -44,7 +72,8 @@ impl Ledger {
             &rights,
         )
         .fetch_all(self.database.pool());
-        self.run("asking for this role's rights", statement).await
+        // Not by `run`, which asks for this where it is refused.
+        self.database.limited(statement).await.map_err(self.failed("asking for this role's rights"))
     }
 
     /// What this role lacks to bring the schema up to date, as the statement that gives it; none where it lacks nothing.

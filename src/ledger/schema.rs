@@ -88,10 +88,10 @@ impl Ledger {
     /// Reads how the schema stands. Writes nothing.
     pub async fn schema(&self) -> Result<Schema, Error> {
         let mut connection = self.database.connect().await?;
-        let schema = read(&mut connection).await;
+        let schema = self.run("reading the schema's version", read(&mut connection)).await;
         // The connection has served; a failure to say goodbye changes nothing.
         connection.close().await.ok();
-        schema.map_err(self.failed("reading the schema's version"))
+        schema
     }
 
     /// Brings the schema up to date. Waits for another process that does the same, and then finds its work done.

@@ -35,6 +35,13 @@ impl Error {
         }
     }
 
+    /// Whether the database refused a statement for want of a right. Those that look into the ledger as well may have been
+    /// refused there.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if complaint(source).is_some_and(|said| said.code() == NO_RIGHT))
+    }
+
     /// Every fault, one sentence each; for a failure of the database, what we were doing.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {

@@ -202,6 +202,10 @@ impl Shared {
     /// Waits for the source no longer than a server that is there can take.
     pub(super) async fn limited<T>(&self, reading: impl Future<Output = Result<T, source::Error>>) -> Result<T, Error> {
         match tokio::time::timeout(self.database.patience(), reading).await {
+            Ok(Err(refused)) if refused.is_refusal() => {
+                self.ledger.refused().await?;
+                Err(refused.into())
+            }
             Ok(done) => Ok(done?),
             Err(_) => Err(self.database_failed(READING, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
         }

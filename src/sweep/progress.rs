@@ -54,6 +54,8 @@ pub struct Progress {
     withdrawn: AtomicU64,
     phase: Mutex<Phase>,
     working: AtomicBool,
+    /// The counts when the work under way began.
+    base: Mutex<Counts>,
     /// When something last moved; none before anything did.
     moved: Mutex<Option<Instant>>,
 }
@@ -96,6 +98,19 @@ impl Progress {
 
     pub(super) fn set_read(&self, candidates: usize) {
         self.read.store(u64::try_from(candidates).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The counts when the work under way began, or the latest: from the moment that something was due until nothing is.
+    #[must_use]
+    pub fn base(&self) -> Counts {
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that work may begin: what comes to an end from here on belongs to it. What was not finished goes on.
+    pub(super) fn begin(&self) {
+        if !self.is_working() {
+            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = self.counts();
+        }
     }
 
     pub(super) fn set_working(&self, working: bool) {

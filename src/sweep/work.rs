@@ -82,6 +82,7 @@ impl Shared {
         self: &Arc<Self>,
         fill: impl AsyncFnOnce(&mut JoinSet<()>) -> Result<End, Error>,
     ) -> Result<End, Error> {
+        self.progress.begin();
         let mut tasks = JoinSet::new();
         // Boxed: whoever waits for it does not carry it along.
         let end = Box::pin(fill(&mut tasks)).await;
@@ -160,6 +161,7 @@ impl Shared {
         if !self.may_send().await? {
             return Ok(Turn::End(End::Refused));
         }
+        self.ledger.prove_rights().await?;
         self.share_holds().await?;
         Ok(self.held_back_now().map_or(Turn::Room(room), |held| Turn::End(End::Held(held))))
     }

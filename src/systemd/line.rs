@@ -2,15 +2,30 @@
 
 use super::Shown;
 use crate::health::Part;
-use crate::sweep::Phase;
+use crate::ledger::Ledger;
+use crate::sweep::{Counts, Phase, Progress};
 
 /// Work from the moment that something was due until nothing is.
 pub(super) struct Spell {
-    /// Sessions that had ended and that had been taken on when it began.
-    ended: u64,
-    discovered: u64,
+    /// The counts when it began.
+    base: Counts,
     /// Sessions that were due then.
     due: u64,
+}
+
+impl Spell {
+    /// Of work that began with the counts `base`, by what is due or held at `counts`.
+    fn since(base: Counts, counts: Counts, due_now: u64) -> Self {
+        let begun = due_now + counts.ended().saturating_sub(base.ended());
+        Self { base, due: begun.saturating_sub(counts.discovered.saturating_sub(base.discovered)) }
+    }
+
+    /// How many of its sessions have ended, and how many it has.
+    fn stands(&self, counts: Counts) -> (u64, u64) {
+        let ended = counts.ended().saturating_sub(self.base.ended());
+        let total = self.due + counts.discovered.saturating_sub(self.base.discovered) + counts.read;
+        (ended, total.max(ended))
+    }
 }
 
 /// What is going on, on one line.
@@ -41,17 +56,28 @@ pub(super) async fn line(shown: &mut Shown, spell: &mut Option<Spell>) -> String
 
 /// How far it is. Retries that fall due meanwhile and sessions of other processes can be among them.
 async fn sweeping(shown: &Shown, spell: &mut Option<Spell>) -> String {
-    let counts = shown.sweeper.progress().counts();
-    if spell.is_none() {
-        // Whoever needs the database next says what is wrong with it.
-        let due = shown.ledger.count_due().await.unwrap_or_default();
-        *spell = Some(Spell { ended: counts.ended(), discovered: counts.discovered, due });
-    }
-    let (ended, total) = spell.as_ref().map_or((0, 0), |spell| {
-        let ended = counts.ended().saturating_sub(spell.ended);
-        (ended, (spell.due + counts.discovered.saturating_sub(spell.discovered) + counts.read).max(ended))
-    });
+    let progress = shown.sweeper.progress();
+    let spell = match spell {
+        Some(spell) if spell.base == progress.base() => spell,
+        _ => spell.insert(begun(progress, &shown.ledger).await),
+    };
+    let (ended, total) = spell.stands(progress.counts());
     format!("sweeping {} of {}", grouped(ended), grouped(total))
+}
+
+/// The work under way, however much of it is done. What ends while the rest is counted may be left out or counted twice;
+/// what is taken on comes in hundreds, so then it is counted again.
+async fn begun(progress: &Progress, ledger: &Ledger) -> Spell {
+    let mut before = progress.counts();
+    loop {
+        // Whoever needs the database next says what is wrong with it.
+        let due = ledger.count_due().await.unwrap_or_default();
+        let counts = progress.counts();
+        if counts.discovered == before.discovered {
+            return Spell::since(progress.base(), counts, due);
+        }
+        before = counts;
+    }
 }
 
 /// 4120 as "4,120".
@@ -75,6 +101,20 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_total_is_the_same_whenever_it_is_first_looked_at() {
+        // Ten were due when it began, and 600 are taken on since.
+        let base = Counts { discovered: 1_000, canceled: 900, failed: 90, ..Counts::default() };
+        let looks = [(0, 0), (200, 0), (600, 0), (200, 191), (600, 191), (600, 609)].map(|(discovered, ended)| {
+            let read = 600 - discovered;
+            let counts = Counts { read, discovered: 1_000 + discovered, canceled: 900 + ended, failed: 90, ..base };
+            (Spell::since(base, counts, 10 + discovered - ended).stands(counts), ended)
+        });
+        for (stands, ended) in looks {
+            assert_eq!(stands, (ended, 610));
+        }
+    }
 
     #[test]
     fn large_numbers_are_grouped_by_thousands() {

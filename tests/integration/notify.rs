@@ -127,6 +127,26 @@ async fn the_line_tells_how_far_a_sweep_is_what_holds_it_back_and_its_end() {
     eventually(LIMIT, async || manager.has_heard("STOPPING=1")).await;
 }
 
+/// The line is first looked at when a part of it is done: requests are held to a rate, so that there are looks in between.
+#[tokio::test]
+async fn the_line_counts_what_was_done_before_it_was_first_looked_at() {
+    const SESSIONS: usize = 600;
+    let manager = Manager::listen();
+    let shop = Shop::new().await;
+    let program = shop.program().with("schedule.sweep", EVERY_SECOND).with("api.max_requests_per_second", 200.0);
+    let _daemon = manager.manages(program).start(["run"]);
+    eventually(LIMIT, async || manager.has_heard("STATUS=idle")).await;
+    shop.abandon(SESSIONS).await;
+    eventually(LIMIT, async || shop.number("canceled").await == 600).await;
+    let lines = manager.heard("STATUS=sweeping ");
+    assert!(!lines.is_empty(), "{}", manager.all());
+    for (_, line) in lines {
+        let total: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
+        // What ends in the moment of counting may be left out or counted twice.
+        assert!(total.abs_diff(SESSIONS) <= 20, "{}", manager.all());
+    }
+}
+
 #[tokio::test]
 async fn the_watchdog_is_fed_more_than_twice_within_its_limit_however_slow_the_api_is() {
     let manager = Manager::listen();

@@ -1,6 +1,7 @@
 //! `deploy/roles.sql`: each of its roles can do its work and nothing else, proved by trying.
 
 mod audit;
+mod missing;
 mod runtime;
 
 use std::process::Stdio;
