@@ -184,7 +184,9 @@ fn command_lines(runbook: &str) -> Vec<String> {
     let in_blocks = in_blocks.iter().flat_map(|block| block.lines()).map(|line| {
         // Variables that are set for one command stand before it.
         let words = line.split_whitespace().skip_while(|word| word.contains('=') && word.starts_with("GEFT_SWEEPER__"));
-        words.collect::<Vec<_>>().join(" ")
+        let line = words.collect::<Vec<_>>().join(" ");
+        // The new program of an upgrade is called where it was unpacked.
+        line.strip_prefix("new/usr/bin/").map_or(line.clone(), str::to_owned)
     });
     let in_the_text = runbook.split('`').map(str::to_owned);
     let calls = in_blocks.chain(in_the_text).filter(|line| line.starts_with("geft-sweeper ") && !line.contains('\n'));
