@@ -158,7 +158,6 @@ impl Shared {
             self.ledger.count_skipped(sweep, number(skipped)).await?;
         }
         let candidates = discovered.take(room.unwrap_or(usize::MAX));
-        self.progress.set_read(discovered.candidates.len());
         let (mut claims, mut batch) = (Vec::new(), None);
         if !candidates.is_empty() {
             let claiming =
@@ -183,6 +182,7 @@ impl Shared {
             }
             claims = claimed;
         }
+        self.progress.set_read(discovered.candidates.len());
         Ok((claims, batch))
     }
 }
