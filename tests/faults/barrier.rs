@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Which statement waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
-    /// A claim, when it has marked the sessions.
+    /// The commit of a claim.
     Claim,
     /// A record, when the audit rows and the new states are written.
     Record,
@@ -26,8 +26,8 @@ impl At {
     fn trigger(self) -> &'static str {
         match self {
             Self::Claim => {
-                "CREATE TRIGGER barrier AFTER INSERT ON geft_sweeper.claims FOR EACH ROW
-                    EXECUTE FUNCTION public.barrier()"
+                "CREATE CONSTRAINT TRIGGER barrier AFTER INSERT ON geft_sweeper.claims DEFERRABLE INITIALLY DEFERRED
+                    FOR EACH ROW EXECUTE FUNCTION public.barrier()"
             }
             Self::Record => {
                 "CREATE TRIGGER barrier AFTER INSERT ON geft_sweeper.cancel_attempts FOR EACH STATEMENT
