@@ -16,7 +16,7 @@ use crate::session::SessionId;
 /// For how long is claimed ahead, where the provider is quick.
 const AHEAD: Duration = Duration::from_millis(250);
 /// How often what may be under way is claimed ahead at the most, should the provider become slow all at once.
-const ROUNDS: f64 = 8.0;
+const ROUNDS: f64 = 16.0;
 
 /// What came of asking to pass.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         self.gate.state_locked().leave(self.probe);
-        self.gate.changed.notify_waiters();
+        // One has left, so one may come: to wake all who wait, for each that leaves, would cost more than the request.
+        self.gate.changed.notify_one();
     }
 }
 
@@ -196,11 +197,14 @@ impl Gate {
     /// Changes the state, and tells what that changed for sending.
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) -> Verdict {
         let mut state = self.state_locked();
-        let before = state.why();
+        let (before, room, held) = (state.why(), state.room(), state.held);
         change(&mut state);
         let after = state.why();
+        let concerns_all = state.room() > room || state.held != held;
         drop(state);
-        self.changed.notify_waiters();
+        if concerns_all {
+            self.changed.notify_waiters();
+        }
         if before == after { Verdict::default() } else { Verdict { closed: after, opened: before } }
     }
 

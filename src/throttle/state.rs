@@ -130,7 +130,7 @@ impl State {
     }
 
     /// How many may be under way now.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let window = if self.path == Path::Doubtful { 1 } else { self.window };
         window.min(self.evidence.room_at_unknown_address().unwrap_or(usize::MAX))
     }
