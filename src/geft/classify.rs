@@ -49,9 +49,9 @@ fn unanswered(failure: &Failure) -> Reading {
 fn answered(session: SessionId, answer: &Answer) -> Reading {
     let about = about(session, answer);
     let unknown = is_unknown(answer, about.names);
-    let confirmed = about.said.session_status.as_deref().is_some_and(is_canceled);
+    let confirmed = answer.code == 200 && about.said.session_status.as_deref().is_some_and(is_canceled);
     let outcome = match answer.code {
-        200 if confirmed => Outcome::Canceled,
+        _ if confirmed => Outcome::Canceled,
         401 => Outcome::Unauthorized,
         429 => Outcome::RateLimited,
         408 | 425 | 500..=599 => Outcome::ServerError,
@@ -65,7 +65,8 @@ fn answered(session: SessionId, answer: &Answer) -> Reading {
         unknown,
         code: Some(answer.code),
         said: about.said,
-        words: format!("{}{}", answer.describe(), flaw(answer, about.names)),
+        // Of what was confirmed there is nothing to explain.
+        words: if confirmed { String::new() } else { format!("{}{}", answer.describe(), flaw(answer, about.names)) },
         retry_after: answer.retry_after,
     }
 }

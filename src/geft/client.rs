@@ -77,7 +77,7 @@ impl Client {
         if started > latest {
             return Err(NotBegun::TooLate);
         }
-        let request_id = Uuid::new_v4();
+        let request_id = request_id();
         let answer = self.exchange.send(request_id, endpoint, request, deadline).await;
         let reading = classify::cancel(names.session_id, answer);
         let fresh_token = self.tokens.answered(&turn.token, reading.code);
@@ -183,7 +183,7 @@ impl Client {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.authorization());
         }
-        let answer = self.exchange.send(Uuid::new_v4(), endpoint, request, deadline).await;
+        let answer = self.exchange.send(request_id(), endpoint, request, deadline).await;
         if let (Some(token), Ok(Answer { code: 401, .. })) = (token, &answer) {
             self.tokens.discard(token);
         }
@@ -226,7 +226,7 @@ impl Client {
             .basic_auth(&self.credentials.client_id, Some(secrets.client_secret.expose_secret()))
             .form(&[("grant_type", "client_credentials")]);
         let asked = Instant::now();
-        let answer = match self.exchange.send(Uuid::new_v4(), Endpoint::Authorize, request, until).await {
+        let answer = match self.exchange.send(request_id(), Endpoint::Authorize, request, until).await {
             Ok(answer) => answer,
             // Cut short by this caller's deadline: nothing is known of the provider.
             Err(Failure::Timeout(limit)) if limit < self.timeout => return Err(NotBegun::TooLate),
@@ -304,6 +304,11 @@ impl Client {
         };
         self.redaction.error(&format!("cancel {cancel}; {}", self.redaction.part(&status)))
     }
+}
+
+/// No secret, so it need not be drawn from the system with a call for each request.
+fn request_id() -> Uuid {
+    uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid()
 }
 
 #[cfg(test)]

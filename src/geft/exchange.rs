@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response};
 use tokio::time::timeout_at;
+use url::Url;
 use uuid::Uuid;
 
 use super::{connection, measures, retry_after, wire};
@@ -142,7 +143,9 @@ pub(super) struct Exchange {
     http: reqwest::Client,
     /// Those of the settings, sent with every request.
     headers: Mutex<HeaderMap>,
-    base: String,
+    base: Url,
+    /// Of the base, without a slash at its end.
+    base_path: String,
     pace: Pace,
     clocks: Clocks,
     timeout: Duration,
@@ -154,7 +157,8 @@ impl Exchange {
         Ok(Self {
             http: connection::client(api)?,
             headers: Mutex::new(connection::headers(&api.headers)?),
-            base: api.base_url.as_str().trim_end_matches('/').to_owned(),
+            base: api.base_url.clone(),
+            base_path: api.base_url.path().trim_end_matches('/').to_owned(),
             pace,
             clocks,
             timeout: api.timeout,
@@ -163,11 +167,18 @@ impl Exchange {
     }
 
     pub(super) fn post(&self, endpoint: Endpoint) -> RequestBuilder {
-        self.http.post(format!("{}{}", self.base, endpoint.path())).headers(self.headers_locked().clone())
+        self.http.post(self.url(endpoint)).headers(self.headers_locked().clone())
     }
 
     pub(super) fn get(&self, endpoint: Endpoint) -> RequestBuilder {
-        self.http.get(format!("{}{}", self.base, endpoint.path())).headers(self.headers_locked().clone())
+        self.http.get(self.url(endpoint)).headers(self.headers_locked().clone())
+    }
+
+    /// The base, which was read once, with the path alone set anew.
+    fn url(&self, endpoint: Endpoint) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{}", self.base_path, endpoint.path()));
+        url
     }
 
     /// Sends these with every request from here on.

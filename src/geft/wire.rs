@@ -2,12 +2,13 @@
 //!
 //! Pure. It never decides what an answer means.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::outcome::Said;
@@ -22,7 +23,7 @@ const LIFE_UNTOLD: Duration = Duration::from_mins(1);
 /// No token is trusted for longer, whatever is said: it keeps the clock's arithmetic from overflowing.
 const LONGEST_LIFE: f64 = 86_400.0 * 365.0;
 /// Where error bodies carry words for people: RFC 9457, then OAuth, then what frameworks send.
-const WORDS: [&str; 5] = ["title", "detail", "error", "error_description", "message"];
+const WORDS: [Field; 5] = [Field::Title, Field::Detail, Field::Error, Field::ErrorDescription, Field::Message];
 
 /// Which session a body speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,38 @@ pub(super) enum Names {
     Nobody,
 }
 
-/// A JSON object whose fields are looked at one by one. None for a field that stands there twice: who of the servers on
-/// the way takes the first and who the last cannot be known, so neither is believed.
-pub(super) struct Object<'body>(HashMap<String, Option<&'body RawValue>>);
+/// The fields that are looked at. The others are passed over where they stand, however many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Field {
+    #[serde(rename = "sessionId")]
+    SessionId,
+    Status,
+    #[serde(rename = "statusDetails")]
+    StatusDetails,
+    Amount,
+    Title,
+    Detail,
+    Error,
+    ErrorDescription,
+    Message,
+    AccessToken,
+    TokenType,
+    ExpiresIn,
+    #[serde(other)]
+    Other,
+}
+
+/// A JSON object as far as it is looked at. Of a field that stands there twice, who of the servers on the way takes the first
+/// and who the last cannot be known, so neither is believed.
+pub(super) struct Object<'body>([Content<'body>; Field::Other as usize]);
+
+#[derive(Clone, Copy)]
+enum Content<'body> {
+    Absent,
+    Once(&'body RawValue),
+    Twice,
+}
 
 impl<'body> Deserialize<'body> for Object<'body> {
     fn deserialize<D: Deserializer<'body>>(deserializer: D) -> Result<Self, D::Error> {
@@ -55,9 +85,16 @@ impl<'body> Visitor<'body> for Fields {
     }
 
     fn visit_map<A: MapAccess<'body>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = HashMap::new();
-        while let Some((name, value)) = map.next_entry()? {
-            fields.entry(name).and_modify(|known| *known = None).or_insert(Some(value));
+        let mut fields = [Content::Absent; Field::Other as usize];
+        while let Some(name) = map.next_key::<Field>()? {
+            match fields.get_mut(name as usize) {
+                Some(content @ Content::Absent) => *content = Content::Once(map.next_value()?),
+                Some(content) => {
+                    map.next_value::<IgnoredAny>()?;
+                    *content = Content::Twice;
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
         }
         Ok(Object(fields))
     }
@@ -65,42 +102,46 @@ impl<'body> Visitor<'body> for Fields {
 
 impl<'body> Object<'body> {
     pub(super) fn read(body: &'body [u8]) -> Option<Self> {
-        serde_json::from_slice(without_mark(body)).ok()
+        // Whole: what is passed over must be text as well.
+        serde_json::from_str(std::str::from_utf8(without_mark(body)).ok()?).ok()
     }
 
     /// The session named by `sessionId`, in any spelling of a UUID.
     pub(super) fn names(&self, session: SessionId) -> Names {
-        match self.0.get("sessionId").map(|raw| raw.map(RawValue::get)) {
-            None | Some(Some("null")) => Names::Nobody,
-            Some(_) if self.text("sessionId").and_then(|id| id.parse().ok()) == Some(session) => Names::ThisSession,
-            Some(_) => Names::Another,
+        match self.0[Field::SessionId as usize] {
+            Content::Absent => Names::Nobody,
+            Content::Once(raw) if raw.get() == "null" => Names::Nobody,
+            _ if self.text(Field::SessionId).and_then(|id| id.parse().ok()) == Some(session) => Names::ThisSession,
+            _ => Names::Another,
         }
     }
 
     /// What is said of the session, not yet cleaned.
     pub(super) fn said(&self) -> Said {
-        Said { session_status: self.text("status"), status_details: self.text("statusDetails"), amount: self.amount() }
+        let text = |field| self.text(field).map(Cow::into_owned);
+        Said { session_status: text(Field::Status), status_details: text(Field::StatusDetails), amount: self.amount() }
     }
 
     /// What the body tells people, not yet cleaned.
     pub(super) fn words(&self) -> Option<String> {
-        let words: Vec<String> = WORDS.iter().filter_map(|field| self.text(field)).collect();
+        let words: Vec<_> = WORDS.into_iter().filter_map(|field| self.text(field)).collect();
         (!words.is_empty()).then(|| words.join(": "))
-    }
-
-    fn text(&self, field: &str) -> Option<String> {
-        self.field(field)
     }
 
     /// Kept as written: a binary float would change cents.
     fn amount(&self) -> Option<String> {
-        let raw = (*self.0.get("amount")?)?.get();
-        let digits = self.text("amount").unwrap_or_else(|| raw.to_owned());
+        let digits = self.text(Field::Amount).or_else(|| Some(self.raw(Field::Amount)?.get().into()))?;
         is_plain_decimal(digits.trim()).then(|| digits.trim().to_owned())
     }
 
-    fn field<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
-        serde_json::from_str((*self.0.get(field)?)?.get()).ok()
+    fn raw(&self, field: Field) -> Option<&'body RawValue> {
+        if let Content::Once(raw) = self.0[field as usize] { Some(raw) } else { None }
+    }
+
+    /// Where the field is a text: as it stands, or without its escapes.
+    fn text(&self, field: Field) -> Option<Cow<'body, str>> {
+        let raw = self.raw(field)?.get();
+        serde_json::from_str(raw).map(Cow::Borrowed).or_else(|_| serde_json::from_str(raw).map(Cow::Owned)).ok()
     }
 }
 
@@ -133,12 +174,12 @@ impl Grant {
     /// Reads the answer of authorize; an error says what is missing.
     pub(super) fn read(body: &[u8]) -> Result<Self, &'static str> {
         let object = Object::read(body).ok_or("without a JSON object")?;
-        let kind = object.text("token_type");
+        let kind = object.text(Field::TokenType);
         if kind.is_some_and(|kind| !kind.trim().eq_ignore_ascii_case("bearer")) {
             return Err("with a token_type other than Bearer");
         }
-        let token = object.text("access_token").filter(|token| is_sendable(token));
-        let access_token = token.ok_or("without a usable access_token")?.into();
+        let token = object.text(Field::AccessToken).filter(|token| is_sendable(token));
+        let access_token = token.ok_or("without a usable access_token")?.into_owned().into();
         Ok(Self { access_token, life: object.life() })
     }
 }
@@ -150,7 +191,9 @@ fn is_sendable(token: &str) -> bool {
 
 impl Object<'_> {
     fn life(&self) -> Duration {
-        let told = self.field::<f64>("expires_in").or_else(|| self.text("expires_in")?.trim().parse().ok());
+        let raw = self.raw(Field::ExpiresIn);
+        let told = raw.and_then(|raw| serde_json::from_str::<f64>(raw.get()).ok());
+        let told = told.or_else(|| self.text(Field::ExpiresIn)?.trim().parse().ok());
         told.filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
             .map_or(LIFE_UNTOLD, |seconds| Duration::from_secs_f64(seconds.min(LONGEST_LIFE)))
     }
