@@ -108,7 +108,7 @@ impl Ledger {
     async fn take_columns_on(
         &self,
         sweep: Uuid,
-        columns: &Columns,
+        columns: &Columns<'_>,
         most: u64,
         lease: Duration,
     ) -> Result<(Intake, Option<(Vec<Uuid>, DateTime<Utc>)>), Error> {
@@ -132,16 +132,16 @@ impl Ledger {
         &self,
         transaction: &mut PgConnection,
         sweep: Uuid,
-        columns: &Columns,
+        columns: &Columns<'_>,
         lease: Duration,
     ) -> Result<(u64, Option<(Vec<Uuid>, DateTime<Utc>)>), sqlx::Error> {
         let statement = sqlx::query_file!(
             "src/ledger/take_on.sql",
             &columns.session_ids,
-            &columns.source_keys,
-            &columns.reference_ids as &[Option<String>],
-            &columns.reasons,
-            &columns.statuses as &[Option<String>],
+            &columns.source_keys as &[&str],
+            &columns.reference_ids as &[Option<&str>],
+            &columns.reasons as &[&str],
+            &columns.statuses as &[Option<&str>],
             &columns.created as &[Option<DateTime<Utc>>],
             sweep,
             &columns.claims as &[Option<Uuid>],
@@ -215,23 +215,23 @@ impl Ledger {
 
 /// A page of candidates as the arrays that one statement takes.
 #[derive(Default)]
-struct Columns {
+struct Columns<'page> {
     session_ids: Vec<Uuid>,
-    source_keys: Vec<String>,
-    reference_ids: Vec<Option<String>>,
-    reasons: Vec<String>,
-    statuses: Vec<Option<String>>,
+    source_keys: Vec<&'page str>,
+    reference_ids: Vec<Option<&'page str>>,
+    reasons: Vec<&'page str>,
+    statuses: Vec<Option<&'page str>>,
     created: Vec<Option<DateTime<Utc>>>,
     claims: Vec<Option<Uuid>>,
 }
 
-impl Columns {
-    fn push(&mut self, candidate: &Candidate, claim: Option<Uuid>) {
+impl<'page> Columns<'page> {
+    fn push(&mut self, candidate: &'page Candidate, claim: Option<Uuid>) {
         self.session_ids.push(candidate.session_id.uuid());
-        self.source_keys.push(candidate.source_key.clone());
-        self.reference_ids.push(candidate.reference_id.clone());
-        self.reasons.push(candidate.reason.as_str().to_owned());
-        self.statuses.push(candidate.source_status.clone());
+        self.source_keys.push(&candidate.source_key);
+        self.reference_ids.push(candidate.reference_id.as_deref());
+        self.reasons.push(candidate.reason.as_str());
+        self.statuses.push(candidate.source_status.as_deref());
         self.created.push(candidate.source_created_at);
         self.claims.push(claim);
     }

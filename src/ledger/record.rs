@@ -51,18 +51,18 @@ impl Ledger {
         Ok(recorded)
     }
 
-    async fn write(&self, sweep: Option<Uuid>, columns: &Columns) -> Result<Vec<Uuid>, Error> {
+    async fn write(&self, sweep: Option<Uuid>, columns: &Columns<'_>) -> Result<Vec<Uuid>, Error> {
         let statement = sqlx::query_file_scalar!(
             "src/ledger/record.sql",
             &columns.session_ids,
             &columns.claims,
-            &columns.outcomes,
+            &columns.outcomes as &[&str],
             &columns.http_statuses as &[Option<i32>],
-            &columns.session_statuses as &[Option<String>],
-            &columns.status_details as &[Option<String>],
-            &columns.amounts as &[Option<String>],
-            &columns.errors as &[Option<String>],
-            &columns.states,
+            &columns.session_statuses as &[Option<&str>],
+            &columns.status_details as &[Option<&str>],
+            &columns.amounts as &[Option<&str>],
+            &columns.errors as &[Option<&str>],
+            &columns.states as &[&str],
             &columns.counted,
             &columns.may_have_had_effect,
             &columns.started,
@@ -78,7 +78,7 @@ impl Ledger {
     }
 
     /// Which of these results an earlier call wrote although its answer was lost: their rows bear the claim.
-    async fn written_before(&self, columns: &Columns) -> Result<HashSet<Uuid>, Error> {
+    async fn written_before(&self, columns: &Columns<'_>) -> Result<HashSet<Uuid>, Error> {
         let statement = sqlx::query!(
             "/* geft-sweeper ledger.written_before */
              SELECT a.session_id FROM UNNEST($1::uuid[], $2::uuid[]) AS ours(session_id, claim)
@@ -104,16 +104,16 @@ impl AttemptResult {
 
 /// A batch of results as the arrays that one statement takes.
 #[derive(Default)]
-struct Columns {
+struct Columns<'batch> {
     session_ids: Vec<Uuid>,
     claims: Vec<Uuid>,
-    outcomes: Vec<String>,
+    outcomes: Vec<&'batch str>,
     http_statuses: Vec<Option<i32>>,
-    session_statuses: Vec<Option<String>>,
-    status_details: Vec<Option<String>>,
-    amounts: Vec<Option<String>>,
-    errors: Vec<Option<String>>,
-    states: Vec<String>,
+    session_statuses: Vec<Option<&'batch str>>,
+    status_details: Vec<Option<&'batch str>>,
+    amounts: Vec<Option<&'batch str>>,
+    errors: Vec<Option<&'batch str>>,
+    states: Vec<&'batch str>,
     counted: Vec<bool>,
     may_have_had_effect: Vec<bool>,
     started: Vec<DateTime<Utc>>,
@@ -123,9 +123,9 @@ struct Columns {
     trace_ids: Vec<Option<String>>,
 }
 
-impl Columns {
+impl<'batch> Columns<'batch> {
     /// Ordered by session, so that two processes cannot wait for each other.
-    fn of(results: &[AttemptResult]) -> Self {
+    fn of(results: &'batch [AttemptResult]) -> Self {
         let mut ordered: Vec<&AttemptResult> = results.iter().collect();
         ordered.sort_unstable_by_key(|result| result.claim.session_id);
         let mut columns = Self::default();
@@ -135,7 +135,7 @@ impl Columns {
         columns
     }
 
-    fn push(&mut self, AttemptResult { claim, attempt, disposition }: &AttemptResult) {
+    fn push(&mut self, AttemptResult { claim, attempt, disposition }: &'batch AttemptResult) {
         let finished = moment(claim, attempt.finished);
         let (state, pause, counted) = match *disposition {
             Disposition::Done(state) => (state, None, true),
@@ -144,13 +144,13 @@ impl Columns {
         };
         self.session_ids.push(claim.session_id.uuid());
         self.claims.push(claim.token);
-        self.outcomes.push(attempt.outcome.as_str().to_owned());
+        self.outcomes.push(attempt.outcome.as_str());
         self.http_statuses.push(attempt.http_status.map(i32::from));
-        self.session_statuses.push(attempt.said.session_status.clone());
-        self.status_details.push(attempt.said.status_details.clone());
-        self.amounts.push(attempt.said.amount.clone());
-        self.errors.push(attempt.error.clone());
-        self.states.push(state.as_str().to_owned());
+        self.session_statuses.push(attempt.said.session_status.as_deref());
+        self.status_details.push(attempt.said.status_details.as_deref());
+        self.amounts.push(attempt.said.amount.as_deref());
+        self.errors.push(attempt.error.as_deref());
+        self.states.push(state.as_str());
         self.counted.push(counted && attempt.outcome.counts());
         self.may_have_had_effect.push(attempt.outcome.may_have_had_effect());
         self.started.push(moment(claim, attempt.started));

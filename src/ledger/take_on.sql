@@ -1,8 +1,9 @@
 /* geft-sweeper ledger.take_on */
-WITH candidate AS (
-    SELECT *, claim IS NOT NULL AS is_ours
+WITH candidate AS MATERIALIZED (
+    SELECT c.*, c.claim IS NOT NULL AS is_ours, known.state AS known_state
       FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $8::uuid[])
-           AS c (session_id, source_key, reference_id, reason, source_status, source_created_at, claim)),
+           AS c (session_id, source_key, reference_id, reason, source_status, source_created_at, claim)
+      LEFT JOIN geft_sweeper.cancellations known USING (session_id)),
 inserted AS (
     INSERT INTO geft_sweeper.cancellations
         (session_id, source_key, reference_id, reason, source_status, source_created_at, sweep_id,
@@ -11,7 +12,7 @@ inserted AS (
            reference_id, reason, source_status, source_created_at, $7::uuid, now(),
            CASE WHEN is_ours THEN 'in_flight' ELSE 'pending' END, is_ours::int, claim
       FROM candidate
-     WHERE NOT EXISTS (SELECT FROM geft_sweeper.cancellations known WHERE known.session_id = candidate.session_id)
+     WHERE known_state IS NULL
     RETURNING session_id, claim),
 revived AS (
     UPDATE geft_sweeper.cancellations known SET
@@ -20,7 +21,7 @@ revived AS (
         sweep_id = $7, state = 'pending', next_attempt_at = now(),
         counted_attempts = 0, uncounted_running = 0, discovered_at = clock_timestamp(), finished_at = NULL,
         waiting_since = NULL, asked_at = NULL
-      FROM candidate c WHERE known.session_id = c.session_id AND known.state = 'withdrawn'
+      FROM candidate c WHERE c.known_state = 'withdrawn' AND known.session_id = c.session_id AND known.state = 'withdrawn'
     RETURNING known.session_id, NULL::uuid),
 taken AS (SELECT * FROM inserted UNION ALL SELECT * FROM revived),
 registered AS (
