@@ -151,7 +151,7 @@ impl Source {
     ) -> Result<u64, Error> {
         let found = self.spellings(connection).await?;
         let select = self.discovery(found.as_ref(), not_known, since);
-        count::sessions(&select, enough, connection)
+        count::sessions(&select, self.is_uuid(), enough, connection)
             .await
             .map_err(Error::when("count the sessions that the source names"))
     }

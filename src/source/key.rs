@@ -51,8 +51,14 @@ pub(super) fn uuid_of(text: &str) -> String {
     let trimmed = format!("lower(btrim({text}::text, E' \\t\\n\\r'))");
     let digit = "[0-9a-f]";
     let hyphenated = format!("{digit}{{8}}(-{digit}{{4}}){{3}}-{digit}{{12}}");
+    // Nearly all are spelled like this, and a regular expression costs ten times as much.
+    let usual = format!(
+        "{text}::text LIKE '________-____-____-____-____________' \
+         AND {text}::text !~ '[^0-9a-fA-F-]' AND length(replace({text}::text, '-', '')) = 32"
+    );
     format!(
-        "CASE WHEN {trimmed} ~ '^({digit}{{32}}|{hyphenated}|[{{]{hyphenated}[}}]|urn:uuid:{hyphenated})$' \
+        "CASE WHEN {usual} THEN {text}::text::uuid \
+         WHEN {trimmed} ~ '^({digit}{{32}}|{hyphenated}|[{{]{hyphenated}[}}]|urn:uuid:{hyphenated})$' \
          THEN replace({trimmed}, 'urn:uuid:', '')::uuid END"
     )
 }

@@ -22,10 +22,16 @@ const UNSPECIFIED: &str = "unspecified";
 /// A candidate's row: key, reference, status, created, reason.
 pub(super) type Row = (Option<String>, Option<String>, Option<String>, Option<DateTime<Utc>>, Option<String>);
 
-/// Begins a transaction, or a part of the one under way, in which nothing can be written.
+/// Begins a transaction, or a part of the one under way, in which nothing can be written, and in which the merchant's
+/// tables are read as the merchant's server is set to: what our connections are set to suits the ledger.
 pub(super) async fn read_only(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    if !connection.is_in_transaction() {
+        return connection.begin_with("BEGIN READ ONLY; SET LOCAL random_page_cost TO DEFAULT").await;
+    }
     let mut transaction = connection.begin().await?;
-    sqlx::query("SET TRANSACTION READ ONLY").execute(&mut *transaction).await?;
+    sqlx::raw_sql("SET TRANSACTION READ ONLY; SET LOCAL random_page_cost TO DEFAULT")
+        .execute(&mut *transaction)
+        .await?;
     Ok(transaction)
 }
 
