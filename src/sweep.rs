@@ -4,6 +4,7 @@
 //! sleep in memory.
 
 mod aging;
+mod ahead;
 mod attempt;
 mod blast_radius;
 mod brakes;
@@ -119,6 +120,7 @@ struct Shared {
     sharing: sharing::Sharing,
     policy: Policy,
     recorder: Recorder,
+    ahead: Arc<ahead::Ahead>,
     brakes: brakes::Brakes,
     environment: environment::Environment,
     clocks: Clocks,
@@ -154,7 +156,9 @@ impl Sweeper {
         let spans = spans::Spans::start(&config.telemetry, ledger.instance().name())?;
         let current = Arc::new(Mutex::new(None));
         let progress = Arc::new(Progress::default());
-        let recorder = Recorder::start(ledger.clone(), Arc::clone(&current), Arc::clone(&progress), stop.clone());
+        let ahead: Arc<ahead::Ahead> = Arc::default();
+        let (counts, seen) = (Arc::clone(&progress), Arc::clone(&ahead));
+        let recorder = Recorder::start(ledger.clone(), Arc::clone(&current), counts, seen, stop.clone());
         let shared = Shared {
             settings: config.source.clone(),
             lease: config.retry.lease,
@@ -167,6 +171,7 @@ impl Sweeper {
             sharing: sharing::Sharing::default(),
             policy: Policy::new(config.retry.clone()),
             recorder,
+            ahead,
             brakes: brakes::Brakes::default(),
             environment: environment::Environment::new(api, config.brakes.unknown_api),
             clocks,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ahead::{Admitted, Unanswered};
 use super::spans::{self, Batch};
 use super::{Shared, telling};
 use crate::backoff::Policy;
@@ -45,8 +46,9 @@ impl Intent {
 
 impl Shared {
     /// Carries one claimed session to its end.
-    pub(super) async fn pursue(self: Arc<Self>, claim: Claim, intent: Intent, batch: Batch) {
+    pub(super) async fn pursue(self: Arc<Self>, claim: Claim, intent: Intent, batch: Batch, unanswered: Unanswered) {
         if intent == Intent::Withdraw {
+            drop(unanswered);
             self.settle(claim, State::Withdrawn, Said::default()).await;
             return;
         }
@@ -57,19 +59,27 @@ impl Shared {
         };
         // An API that was retired meanwhile gets nothing.
         let Some(Entry::Passed(pass)) = entry.filter(|_| !self.environment.is_refused()) else {
+            drop(unanswered);
             return self.recorder.release(claim, None).await;
         };
+        let pass = unanswered.with(pass);
         if !self.may_begin(&pass).await {
             drop(pass);
             return self.recorder.release(claim, None).await;
         }
         match intent {
-            Intent::Ask { otherwise } => self.ask(pass, claim, otherwise, &batch).await,
-            _ => self.cancel(pass, claim, &batch).await,
+            // Boxed, both: who waits to be let in, or to be recorded, does not carry a request along.
+            Intent::Ask { otherwise } => Box::pin(self.ask(pass, claim, otherwise, &batch)).await,
+            _ => {
+                if let Some(result) = Box::pin(self.cancel(pass, claim, &batch)).await {
+                    self.recorder.record(result).await;
+                }
+            }
         }
     }
 
-    async fn cancel(&self, pass: Pass<'_>, mut claim: Claim, batch: &Batch) {
+    /// What came of a cancel request; none where it was not begun, and the claim was given back.
+    async fn cancel(&self, pass: Admitted<'_>, mut claim: Claim, batch: &Batch) -> Option<Box<AttemptResult>> {
         let mut span = self.spans.attempt(batch, claim.names());
         claim.trace = span.as_ref().map(Span::context);
         let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
@@ -81,7 +91,7 @@ impl Shared {
                 self.tell(self.gate.observe(&pass, claim.session_id, &attempt), None);
                 // The next request may go while this result is on its way into the database.
                 drop(pass);
-                self.record(claim, attempt, probe).await;
+                Some(Box::new(self.judge(claim, attempt, probe)))
             }
             Err(not_begun) => {
                 spans::attempted(&mut span, None);
@@ -91,11 +101,12 @@ impl Shared {
                 self.note_not_begun(not_begun);
                 drop(pass);
                 self.recorder.release(claim, None).await;
+                None
             }
         }
     }
 
-    async fn record(&self, claim: Claim, attempt: Attempt, probe: bool) {
+    fn judge(&self, claim: Claim, attempt: Attempt, probe: bool) -> AttemptResult {
         let circumstances = Circumstances {
             counted: claim.counted,
             max_attempts: self.policy.max_attempts(),
@@ -108,15 +119,11 @@ impl Shared {
         };
         let disposition = outcome::disposition(attempt.outcome, circumstances);
         telling::attempt(&claim, &attempt, disposition);
-        let result = AttemptResult { claim, attempt, disposition };
-        if self.recorder.record(result.clone()).await {
-            self.progress.count_attempt(result.disposition);
-            telling::recorded(&result);
-        }
+        AttemptResult { claim, attempt, disposition }
     }
 
     /// Asks for the status of a session for which no cancel request is meant, and ends it.
-    async fn ask(&self, pass: Pass<'_>, mut claim: Claim, otherwise: State, batch: &Batch) {
+    async fn ask(&self, pass: Admitted<'_>, mut claim: Claim, otherwise: State, batch: &Batch) {
         if pass.finds_out() == Some(Why::WrongAddress) {
             // Whether the address is right is found out with a cancel request; this session can wait. Status needs no
             // credentials.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::ahead::Unanswered;
 use super::attempt::STATUS_AGAIN;
 use super::spans::{self, Batch};
 use super::{Error, Shared, measures, telling};
@@ -63,12 +64,12 @@ impl Shared {
         let number = u32::try_from(questions.len()).unwrap_or(u32::MAX);
         let batch = self.spans.batch(began, sweep, questions.len());
         for question in questions {
-            tasks.spawn(Arc::clone(self).ask_before_claiming(question, batch.clone()));
+            tasks.spawn(Arc::clone(self).ask_before_claiming(question, batch.clone(), self.ahead.count()));
         }
         Ok(number)
     }
 
-    async fn ask_before_claiming(self: Arc<Self>, mut question: Question, batch: Batch) {
+    async fn ask_before_claiming(self: Arc<Self>, mut question: Question, batch: Batch, unanswered: Unanswered) {
         let entry = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
@@ -77,6 +78,7 @@ impl Shared {
         let Some(Entry::Passed(pass)) = entry.filter(|_| !self.environment.is_refused()) else {
             return self.answers.leave(Left { question, in_progress: false, again: None });
         };
+        let pass = unanswered.with(pass);
         if !self.may_begin(&pass).await {
             drop(pass);
             return self.answers.leave(Left { question, in_progress: false, again: None });

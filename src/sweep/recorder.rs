@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use self::ending::Ending;
 use self::writer::Writer;
+use super::ahead::Ahead;
 use super::{Progress, telling};
 use crate::ledger::{AttemptResult, Ended, Ledger, Settled};
 use crate::session::Claim;
@@ -63,18 +64,19 @@ impl Recorder {
         ledger: Ledger,
         sweep: Arc<Mutex<Option<Uuid>>>,
         progress: Arc<Progress>,
+        ahead: Arc<Ahead>,
         stop: CancellationToken,
     ) -> Self {
         let (entries, received) = mpsc::channel(BATCH);
         let state = Arc::new(State::default());
-        let writer = Writer::new(ledger, sweep, progress, Arc::clone(&state), stop.clone());
+        let writer = Writer::new(ledger, sweep, progress, ahead, Arc::clone(&state), stop.clone());
         tokio::spawn(writer.run(received));
         Self { entries, state, stop }
     }
 
-    /// Records a result. True when it stands in the ledger.
-    pub(super) async fn record(&self, result: AttemptResult) -> bool {
-        self.hand_in(|told| Entry::Record(Box::new(result), told)).await
+    /// Records a result, which is counted and told of once it stands in the ledger.
+    pub(super) async fn record(&self, result: Box<AttemptResult>) {
+        self.hand_in(|told| Entry::Record(result, told)).await;
     }
 
     /// Ends a session for which no request was sent. True when it stands in the ledger.

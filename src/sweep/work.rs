@@ -20,6 +20,8 @@ use crate::throttle::HeldBack;
 const TAKEN_OVER_AT_ONCE: u32 = 500;
 /// Sessions claimed while cancels go out one after the other, because it is not known how tokens are used.
 const AT_ONE_A_TIME: usize = 4;
+/// How often what is claimed ahead may be in hand in all, with what waits to be recorded.
+const IN_HAND: usize = 4;
 /// The pause between two looks for leases that ran out.
 const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(1);
 /// How long nothing more is claimed after nothing was due, while attempts are still under way.
@@ -154,7 +156,8 @@ impl Shared {
         if self.client.sends_one_at_a_time() {
             ahead = ahead.min(AT_ONE_A_TIME);
         }
-        let room = ahead.saturating_sub(tasks.len());
+        let in_hand = ahead.saturating_mul(IN_HAND).saturating_sub(tasks.len());
+        let room = ahead.saturating_sub(self.ahead.number(ahead / 2)).min(in_hand);
         if !(tasks.is_empty() || may_claim) || room * 2 < ahead {
             return Ok(Turn::Wait);
         }
@@ -202,7 +205,7 @@ impl Shared {
         batch: &Batch,
     ) -> Result<(), Error> {
         for (claim, intent) in self.look_again(tasks, source, claims).await? {
-            tasks.spawn(Arc::clone(self).pursue(claim, intent, batch.clone()));
+            tasks.spawn(Arc::clone(self).pursue(claim, intent, batch.clone(), self.ahead.count()));
         }
         Ok(())
     }
@@ -315,6 +318,7 @@ impl Shared {
         let mut taken_on = false;
         tokio::select! {
             Some(done) = tasks.join_next() => self.note_end_of_task(done),
+            () = self.ahead.fallen() => {}
             () = self.stop.cancelled() => {}
             () = pause => {}
             () = self.taken_on.notified() => taken_on = true,

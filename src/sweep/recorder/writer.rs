@@ -12,14 +12,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::super::ahead::Ahead;
 use super::super::{Progress, measures, telling};
 use super::ending::Ending;
 use super::{BATCH, Entry, Released, State, Told};
 use crate::ledger::{AttemptResult, Error, Ledger, Recorded};
 use crate::session::Claim;
 
-/// How long entries are gathered while they keep coming, and how long the next one is waited for.
-const GATHER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(5));
+/// How long entries are gathered while more answers are awaited.
+const GATHER: Duration = Duration::from_millis(50);
 /// The first and the longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long a process that is to end goes on trying to write a batch.
@@ -31,6 +32,7 @@ pub(super) struct Writer {
     ledger: Ledger,
     sweep: Arc<Mutex<Option<Uuid>>>,
     progress: Arc<Progress>,
+    ahead: Arc<Ahead>,
     state: Arc<State>,
     stop: CancellationToken,
     /// Comes when the batch at hand must be given up; none when it came.
@@ -42,20 +44,20 @@ impl Writer {
         ledger: Ledger,
         sweep: Arc<Mutex<Option<Uuid>>>,
         progress: Arc<Progress>,
+        ahead: Arc<Ahead>,
         state: Arc<State>,
         stop: CancellationToken,
     ) -> Self {
-        Self { ledger, sweep, progress, state, stop, end: None }
+        Self { ledger, sweep, progress, ahead, state, stop, end: None }
     }
 
     pub(super) async fn run(mut self, mut received: mpsc::Receiver<Entry>) {
         let mut batch = Vec::with_capacity(BATCH);
         while received.recv_many(&mut batch, BATCH).await > 0 {
-            let until = Instant::now() + GATHER.0;
-            while batch.len() < BATCH {
+            let until = Instant::now() + GATHER;
+            while batch.len() < BATCH && self.ahead.is_awaited() {
                 let room = BATCH - batch.len();
-                let next = until.min(Instant::now() + GATHER.1);
-                match tokio::time::timeout_at(next.into(), received.recv_many(&mut batch, room)).await {
+                match tokio::time::timeout_at(until.into(), received.recv_many(&mut batch, room)).await {
                     Ok(more) if more > 0 => {}
                     _ => break,
                 }
@@ -96,32 +98,47 @@ impl Writer {
     }
 
     async fn write_results(&mut self, results: Vec<(AttemptResult, Told)>) {
-        let mut batches = vec![results];
-        while let Some(mut batch) = batches.pop().filter(|batch| !batch.is_empty()) {
-            let values: Vec<AttemptResult> = batch.iter().map(|(result, _)| result.clone()).collect();
+        let mut batches: Vec<(Vec<AttemptResult>, Vec<Told>)> = vec![results.into_iter().unzip()];
+        while let Some((mut results, mut told)) = batches.pop().filter(|(results, _)| !results.is_empty()) {
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
-            match self.until_taken(|| record(&ledger, sweep, &values)).await {
-                Some(Ok(recorded)) => tell_recorded(batch, &recorded),
-                Some(Err(_)) if batch.len() > 1 => {
-                    batches.push(batch.split_off(batch.len() / 2));
-                    batches.push(batch);
+            match self.until_taken(|| record(&ledger, sweep, &results)).await {
+                Some(Ok(recorded)) => self.tell_recorded(&results, told, &recorded),
+                Some(Err(_)) if results.len() > 1 => {
+                    let half = results.len() / 2;
+                    batches.push((results.split_off(half), told.split_off(half)));
+                    batches.push((results, told));
                 }
-                Some(Err(error)) => self.write_without_texts(batch, &error).await,
-                None => self.give_up(&values),
+                Some(Err(error)) => self.write_without_texts(results, told, &error).await,
+                None => self.give_up(&results),
             }
         }
     }
 
     /// One row that the database refuses: without the texts from outside, so that the attempt itself is on record.
-    async fn write_without_texts(&mut self, batch: Vec<(AttemptResult, Told)>, refusal: &Error) {
-        for (result, told) in batch {
+    async fn write_without_texts(&mut self, results: Vec<AttemptResult>, told: Vec<Told>, refusal: &Error) {
+        for (result, told) in results.into_iter().zip(told) {
             telling::refused(&result, refusal);
             let plain = [result.clone().without_outside_texts()];
             let (ledger, sweep) = (self.ledger.clone(), self.sweep());
             match self.until_taken(|| record(&ledger, sweep, &plain)).await {
-                Some(Ok(recorded)) => tell_recorded(vec![(result, told)], &recorded),
+                Some(Ok(recorded)) => self.tell_recorded(&[result], vec![told], &recorded),
                 Some(Err(_)) | None => self.give_up(&[result]),
             }
+        }
+    }
+
+    fn tell_recorded(&self, results: &[AttemptResult], told: Vec<Told>, recorded: &Recorded) {
+        for (result, told) in results.iter().zip(told) {
+            let session = result.claim.session_id.uuid();
+            if recorded.late.contains(&session) {
+                telling::late(result);
+            }
+            let is_written = recorded.written.contains(&session);
+            if is_written {
+                self.progress.count_attempt(result.disposition);
+                telling::recorded(result);
+            }
+            told.send(is_written).ok();
         }
     }
 
@@ -249,16 +266,6 @@ async fn record(ledger: &Ledger, sweep: Option<Uuid>, results: &[AttemptResult])
     let recorded = ledger.record(sweep, results).await?;
     measures::recorded(results.len(), began.elapsed());
     Ok(recorded)
-}
-
-fn tell_recorded(batch: Vec<(AttemptResult, Told)>, recorded: &Recorded) {
-    for (result, told) in batch {
-        let session = result.claim.session_id.uuid();
-        if recorded.late.contains(&session) {
-            telling::late(&result);
-        }
-        told.send(recorded.written.contains(&session)).ok();
-    }
 }
 
 fn tell_ended(batch: Vec<(impl Ending, Told)>, ended: &HashSet<Uuid>) {
