@@ -179,6 +179,9 @@ async fn a_process_halted_beyond_its_lease_sends_nothing_more_for_what_it_held()
     let hold = shop.provider.hold(Endpoint::Cancel, Moment::AfterEffect);
     let halted = program.start(["sweep"]);
     shop.held(Endpoint::Cancel, 1).await;
+    // Not in the middle of asking for a connection, which has a time limit of its own.
+    let settled = "SELECT count(*) = 1 FROM geft_sweeper.sweeps WHERE left_alone IS NOT NULL";
+    eventually(LIMIT, async || shop.value::<bool>(settled).await).await;
     halted.signal(Signal::SIGSTOP);
     assert_eq!(shop.number("in_flight").await, 2);
     hold.release();

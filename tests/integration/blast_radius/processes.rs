@@ -19,6 +19,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
     AND wait_event_type = 'Lock' AND query LIKE '%ledger.take_on %'";
 
+/// Processes that wait until another has taken its sessions on.
+const IN_LINE: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+    AND wait_event_type = 'Lock' AND query LIKE '%ledger.lock_intakes %'";
+
 /// Discoveries under way.
 const DISCOVERING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -107,7 +111,7 @@ async fn one_that_dies_while_it_takes_on_leaves_nothing_half_done() {
     // Its statement is still under way in the database when the next one comes.
     let next = program(&shop, 5);
     let next = next.start(["sweep", "--json"]);
-    eventually(LIMIT, async || shop.value::<i64>(DISCOVERING).await == 1).await;
+    eventually(LIMIT, async || shop.value::<i64>(IN_LINE).await == 1).await;
     hold.close().await.unwrap();
     let report = next.finished().await.expect_code(0).json();
     assert_eq!((&report["discovered"], &report["canceled"]), (&json!(5), &json!(5)));
