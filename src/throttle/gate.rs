@@ -15,8 +15,9 @@ use crate::session::SessionId;
 
 /// For how long is claimed ahead, where the provider is quick.
 const AHEAD: Duration = Duration::from_millis(250);
-/// How often what may be under way is claimed ahead at the most, should the provider become slow all at once.
-const ROUNDS: f64 = 16.0;
+/// How often what may be under way is claimed ahead at the most, should the provider become slow all at once; and how many
+/// sessions that are, where more than half of them are under way: enough for statements to cost little each.
+const MOST_AHEAD: (f64, f64) = (16.0, 1_024.0);
 
 /// What came of asking to pass.
 #[derive(Debug)]
@@ -58,10 +59,13 @@ impl Pass<'_> {
 
     /// Another process finds out just now: this one asks again after a pause.
     pub fn leave_to_another(&self, pause: Duration) {
-        let mut state = self.gate.state_locked();
-        if let Some(held) = &mut state.held {
-            held.until = held.until.max(Instant::now() + pause);
-        }
+        let closings = self.closings;
+        self.gate.change(|state| {
+            // Where it was closed anew meanwhile, that is another matter.
+            if let Some(held) = state.held.as_mut().filter(|_| state.closings == closings) {
+                held.until = held.until.max(Instant::now() + pause);
+            }
+        });
     }
 }
 
@@ -161,7 +165,11 @@ impl Gate {
             clippy::cast_sign_loss,
             reason = "a small positive number: what is sent within a moment"
         )]
-        let sendable = within(AHEAD).clamp(window * 2.0, window * ROUNDS).min(within(time)) as usize;
+        let sendable = {
+            let (rounds, sessions) = MOST_AHEAD;
+            let most = (window * rounds).min(sessions).max(window * 2.0);
+            within(AHEAD).clamp(window * 2.0, most).min(within(time)) as usize
+        };
         sendable.max(1)
     }
 

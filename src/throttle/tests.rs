@@ -3,6 +3,7 @@
 mod circuit;
 mod path;
 mod sharing;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
