@@ -77,3 +77,38 @@ impl Drop for Unanswered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::throttle::{Entry, Gate};
+
+    #[test]
+    fn it_is_told_once_when_few_are_left() {
+        let ahead = Arc::new(Ahead::default());
+        let mut counted: Vec<_> = (0..4).map(|_| ahead.count()).collect();
+        assert_eq!((ahead.number(2), ahead.is_awaited()), (4, true));
+        let told = |counted: &mut Vec<Unanswered>| {
+            counted.pop();
+            ahead.fallen().now_or_never().is_some()
+        };
+        assert_eq!([(); 4].map(|()| told(&mut counted)), [false, true, false, false]);
+        assert_eq!((ahead.number(2), ahead.is_awaited()), (0, false));
+    }
+
+    #[test]
+    fn a_session_counts_until_its_pass_ends() {
+        let (ahead, gate) = (Arc::new(Ahead::default()), Gate::new(1, Duration::from_secs(1)));
+        let Some(Entry::Passed(pass)) = gate.enter().now_or_never() else { panic!("no pass") };
+        let admitted = ahead.count().with(pass);
+        assert!(admitted.is_good());
+        assert_eq!(ahead.number(0), 1);
+        drop(admitted);
+        assert_eq!(ahead.number(0), 0);
+        assert!(gate.enter().now_or_never().is_some_and(|entry| matches!(entry, Entry::Passed(_))));
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ahead::{Admitted, Unanswered};
 use super::spans::{self, Batch};
+use super::work::SENT_WITHIN;
 use super::{Shared, telling};
 use crate::backoff::Policy;
 use crate::geft::{NotBegun, StatusAnswer};
@@ -63,7 +64,8 @@ impl Shared {
             return self.recorder.release(claim, None).await;
         };
         let pass = unanswered.with(pass);
-        if !self.may_begin(&pass).await {
+        // Whether the source names it was asked when it was claimed: who waited longer than was meant asks again.
+        if claim.answered_at.elapsed() > self.lease / SENT_WITHIN || !self.may_begin(&pass).await {
             drop(pass);
             return self.recorder.release(claim, None).await;
         }
@@ -71,15 +73,22 @@ impl Shared {
             // Boxed, both: who waits to be let in, or to be recorded, does not carry a request along.
             Intent::Ask { otherwise } => Box::pin(self.ask(pass, claim, otherwise, &batch)).await,
             _ => {
-                if let Some(result) = Box::pin(self.cancel(pass, claim, &batch)).await {
+                // The span ends with the row.
+                if let Some((result, _span)) = Box::pin(self.cancel(pass, claim, &batch)).await {
                     self.recorder.record(result).await;
                 }
             }
         }
     }
 
-    /// What came of a cancel request; none where it was not begun, and the claim was given back.
-    async fn cancel(&self, pass: Admitted<'_>, mut claim: Claim, batch: &Batch) -> Option<Box<AttemptResult>> {
+    /// What came of a cancel request, and the span that it stands in; none where it was not begun, and the claim was given
+    /// back.
+    async fn cancel(
+        &self,
+        pass: Admitted<'_>,
+        mut claim: Claim,
+        batch: &Batch,
+    ) -> Option<(Box<AttemptResult>, Option<Span>)> {
         let mut span = self.spans.attempt(batch, claim.names());
         claim.trace = span.as_ref().map(Span::context);
         let last = outcome::is_last(claim.counted, self.policy.max_attempts()) && !pass.probe;
@@ -91,7 +100,7 @@ impl Shared {
                 self.tell(self.gate.observe(&pass, claim.session_id, &attempt), None);
                 // The next request may go while this result is on its way into the database.
                 drop(pass);
-                Some(Box::new(self.judge(claim, attempt, probe)))
+                Some((Box::new(self.judge(claim, attempt, probe)), span))
             }
             Err(not_begun) => {
                 spans::attempted(&mut span, None);

@@ -20,8 +20,10 @@ use crate::throttle::HeldBack;
 const TAKEN_OVER_AT_ONCE: u32 = 500;
 /// Sessions claimed while cancels go out one after the other, because it is not known how tokens are used.
 const AT_ONE_A_TIME: usize = 4;
-/// How often what is claimed ahead may be in hand in all, with what waits to be recorded.
-const IN_HAND: usize = 4;
+/// A lease is so many times as long as what is claimed may wait to be sent.
+pub(super) const SENT_WITHIN: u32 = 4;
+/// Sessions whose results may wait to be recorded, beside those that are claimed ahead: two batches.
+const TO_RECORD: usize = 1_000;
 /// The pause between two looks for leases that ran out.
 const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(1);
 /// How long nothing more is claimed after nothing was due, while attempts are still under way.
@@ -152,11 +154,11 @@ impl Shared {
         if let Some(held) = self.held_back_now() {
             return Ok(Turn::End(End::Held(held)));
         }
-        let mut ahead = self.gate.worth_claiming(self.lease / 4, self.per_second.unwrap_or(f64::INFINITY));
+        let mut ahead = self.gate.worth_claiming(self.lease / SENT_WITHIN, self.per_second.unwrap_or(f64::INFINITY));
         if self.client.sends_one_at_a_time() {
             ahead = ahead.min(AT_ONE_A_TIME);
         }
-        let in_hand = ahead.saturating_mul(IN_HAND).saturating_sub(tasks.len());
+        let in_hand = ahead.saturating_add(TO_RECORD).saturating_sub(tasks.len());
         let room = ahead.saturating_sub(self.ahead.number(ahead / 2)).min(in_hand);
         if !(tasks.is_empty() || may_claim) || room * 2 < ahead {
             return Ok(Turn::Wait);

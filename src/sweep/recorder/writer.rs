@@ -23,8 +23,9 @@ use crate::session::Claim;
 const GATHER: Duration = Duration::from_millis(50);
 /// The first and the longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long a process that is to end goes on trying to write a batch.
-const LAST_TRIES: Duration = Duration::from_secs(5);
+/// How long a process that is to end goes on trying to write a batch, and each that comes after one was given up: all of
+/// them must be told of before a service manager loses its patience.
+const LAST_TRIES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 
 type LastMoment = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -37,6 +38,8 @@ pub(super) struct Writer {
     stop: CancellationToken,
     /// Comes when the batch at hand must be given up; none when it came.
     end: Option<LastMoment>,
+    /// A batch was given up.
+    gave_up: bool,
 }
 
 impl Writer {
@@ -48,7 +51,7 @@ impl Writer {
         state: Arc<State>,
         stop: CancellationToken,
     ) -> Self {
-        Self { ledger, sweep, progress, ahead, state, stop, end: None }
+        Self { ledger, sweep, progress, ahead, state, stop, end: None, gave_up: false }
     }
 
     pub(super) async fn run(mut self, mut received: mpsc::Receiver<Entry>) {
@@ -63,9 +66,10 @@ impl Writer {
                 }
             }
             let stop = self.stop.clone();
+            let last_tries = if self.gave_up { LAST_TRIES.1 } else { LAST_TRIES.0 };
             self.end = Some(Box::pin(async move {
                 stop.cancelled().await;
-                tokio::time::sleep(LAST_TRIES).await;
+                tokio::time::sleep(last_tries).await;
             }));
             self.write(std::mem::take(&mut batch)).await;
             self.progress.beat();
@@ -221,7 +225,7 @@ impl Writer {
                     }
                 },
                 () = end => {
-                    self.end = None;
+                    (self.end, self.gave_up) = (None, true);
                     return None;
                 }
             };
@@ -230,7 +234,7 @@ impl Writer {
             let stopping = self.stop.is_cancelled();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = end => self.end = None,
+                () = end => (self.end, self.gave_up) = (None, true),
                 // The last tries begin at once, whatever the pause was.
                 () = self.stop.cancelled(), if !stopping => pause = PAUSE.0,
             }
