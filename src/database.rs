@@ -221,6 +221,8 @@ fn is_server_gone(failure: &sqlx::Error) -> bool {
 /// What every connection is set to, whatever the role's defaults are: a commit that the server calls durable is durable.
 /// A page is read as quickly as the next one: what the ledger's statements look for was written a moment ago, and a
 /// planner that takes it to be far apart on a disk reads the whole table for each batch.
+/// Each statement is planned for the tables as they are: a plan made for an empty table reads all of it for each batch,
+/// until statistics are next gathered.
 /// Nothing is compiled: over a large table the planner thinks that worth its while, and loading the compiler alone takes
 /// longer than a sweep.
 async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
@@ -228,7 +230,8 @@ async fn set_up(connection: &mut PgConnection, statement_timeout: Duration) -> R
         "SELECT set_config('synchronous_commit', 'on', false), set_config('statement_timeout', $1, false), \
          set_config('lock_timeout', '0', false), set_config('idle_in_transaction_session_timeout', $1, false), \
          set_config('default_transaction_isolation', 'read committed', false), set_config('jit', 'off', false), \
-         set_config('random_page_cost', '1.1', false)",
+         set_config('random_page_cost', '1.1', false), \
+         set_config('plan_cache_mode', 'force_custom_plan', false)",
     )
     .bind(statement_timeout.as_millis().to_string())
     .persistent(false)
