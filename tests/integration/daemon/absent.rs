@@ -125,7 +125,8 @@ async fn loses_nothing(
     said.sort_unstable();
     let all = said.len();
     said.dedup();
-    assert_eq!(said.len(), all, "each thing that failed is said once: {}", daemon.stderr());
+    // What was under way together fails together, and not all of it at the same thing.
+    assert!(all > 0 && said.len() == all, "each thing that failed is said once: {}", daemon.stderr());
 }
 
 #[tokio::test]
