@@ -29,8 +29,8 @@ const TABLE: &str = "CREATE EXTENSION pg_stat_statements;
            CASE WHEN n * 5 <= {rows} THEN (ARRAY['abandoned', 'created'])[1 + n % 2]
                 WHEN n % 5 = 0 THEN 'abandoned' ELSE 'paid' END, at, at + interval '20 minutes'
       FROM generate_series(1, {rows}) AS n, LATERAL (SELECT now() - CASE WHEN n * 5 <= {rows}
-           THEN interval '1 hour' + n * interval '6 days' * 5 / {rows}
-           ELSE interval '8 days' + n * interval '300 days' / {rows} END) AS made (at);
+           THEN interval '1 hour' + interval '6 days' * (n * 5 / {rows}::float8)
+           ELSE interval '8 days' + interval '300 days' * (n / {rows}::float8) END) AS made (at);
     ALTER TABLE payment_sessions ADD PRIMARY KEY (session_id);
     CREATE INDEX ON payment_sessions (status, created_at);
     CREATE INDEX ON payment_sessions (status, updated_at)";
