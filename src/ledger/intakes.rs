@@ -32,8 +32,6 @@ pub struct Standing {
     pub released: u64,
     /// The sentence of [`Brake::BlastRadius`] where it acts.
     pub braked: Option<String>,
-    /// No other process is alive.
-    pub is_alone: bool,
 }
 
 /// Waits until no other process is taking sessions on; until the end of the transaction none can.
@@ -97,23 +95,13 @@ impl Ledger {
                SELECT coalesce(sum(sessions), 0)::bigint AS "recent!",
                       (SELECT coalesce(sum(sessions - used), 0)::bigint FROM geft_sweeper.allowances
                         WHERE expires_at > now()) AS "released!",
-                      (SELECT sentence FROM geft_sweeper.brakes WHERE name = $1 AND instance = '') AS braked,
-                      NOT EXISTS (SELECT FROM geft_sweeper.processes p
-                                   WHERE p.instance <> $2 AND seen_at > now() - interval '1 minute'
-                                     AND EXISTS (SELECT FROM pg_stat_activity a
-                                                  WHERE a.application_name = 'geft-sweeper ' || p.instance)) AS "is_alone!"
+                      (SELECT sentence FROM geft_sweeper.brakes WHERE name = $1 AND instance = '') AS braked
                  FROM geft_sweeper.intakes WHERE allowance IS NULL AND taken_at > now() - interval '10 minutes'"#,
             Brake::BlastRadius.as_str(),
-            self.instance.name(),
         )
         .fetch_one(transaction);
         let row = self.run("reading what was taken on", statement).await?;
-        Ok(Standing {
-            recent: unsigned(row.recent),
-            released: unsigned(row.released),
-            braked: row.braked,
-            is_alone: row.is_alone,
-        })
+        Ok(Standing { recent: unsigned(row.recent), released: unsigned(row.released), braked: row.braked })
     }
 
     /// The most sessions that were taken on within ten minutes, in the 7 days before the last ten; where nothing was, in

@@ -141,4 +141,9 @@ impl Ledger {
         .fetch_all(self.database.pool());
         self.run("reading the processes", statement).await
     }
+
+    /// Whether no other process is alive.
+    pub async fn is_alone(&self) -> Result<bool, Error> {
+        Ok(self.processes().await?.iter().all(|process| process.instance == self.instance.name))
+    }
 }

@@ -19,9 +19,10 @@ use crate::ledger::{Aged, Claiming, Intake};
 use crate::session::{Candidate, Claim};
 use crate::source::{Page, Skipped, Source};
 
-/// How long at the most sessions are sent for as they are taken on: meanwhile the transaction that reads stays open, and no
-/// other process finds them.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// How long at the most sessions are sent for as they are taken on: meanwhile the transaction that reads stays open.
+const AT_ONCE: Duration = Duration::from_mins(1);
+/// How often it is asked meanwhile whether another process has come, to which what is left has to be shown.
+const ALONE: Duration = Duration::from_secs(1);
 /// Skipped rows named in the log of one sweep; the rest is only counted.
 const SKIPPED_NAMED: usize = 5;
 
@@ -44,6 +45,8 @@ pub(super) struct Discovered {
     pub(super) released: u64,
     /// Rows of the page at hand that could not be used and are not counted yet.
     uncounted: usize,
+    /// When the page at hand was read.
+    read_at: Instant,
 }
 
 impl Discovered {
@@ -66,12 +69,14 @@ impl Discovered {
             skipped_rows: 0,
             released: 0,
             uncounted: 0,
+            read_at: Instant::now(),
         };
         discovered.note(first);
         discovered
     }
 
     fn note(&mut self, page: Page) {
+        self.read_at = Instant::now();
         self.candidates.extend(page.candidates);
         self.read_to_its_end = page.is_last;
         self.skipped_rows += page.skipped.len();
@@ -100,9 +105,16 @@ impl Shared {
         self.progress.enter(Phase::Canceling);
         self.progress.set_read(discovered.candidates.len());
         self.progress.set_working(true);
-        // The server ends a transaction that is idle for as long as a statement may take.
-        let until = Instant::now() + AT_ONCE.min(self.database.statement_timeout() / 3);
+        let (at_the_latest, mut asked) = (Instant::now() + AT_ONCE, Instant::now());
         while !discovered.is_at_its_end() {
+            if asked.elapsed() >= ALONE {
+                if !self.ledger.is_alone().await? {
+                    return Ok(());
+                }
+                asked = Instant::now();
+            }
+            // The server ends a transaction that is idle for as long as a statement may take.
+            let until = at_the_latest.min(discovered.read_at + self.database.statement_timeout() / 3);
             match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
                 Turn::End(_) => return Ok(()),
                 Turn::Room(room) => {

@@ -120,7 +120,9 @@ impl Shared {
         self.lift_brake(Brake::BlastRadius).await?;
         let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
         self.end_reading(&mut discovered).await?;
-        if let Some(tasks) = tasks.filter(|_| standing.is_alone) {
+        if let Some(tasks) = tasks
+            && self.ledger.is_alone().await?
+        {
             look.goes_on_beside_work();
             self.send_for_discovered(tasks, &mut discovered).await?;
         }
