@@ -10,10 +10,11 @@
 -- What it costs your commits. A transaction that notifies takes a lock at its commit that is one for the whole server, and
 -- keeps it until the commit is on disk: such commits wait for each other, and are not written to disk together. That is
 -- so for the transactions that mark a session abandoned, and for no others. Measured where every transaction marks one, which
--- is the worst that can be, on a disk that takes about 5 ms (commits a second without and with the triggers; script/bench
--- measures it on yours):
+-- is the worst that can be (commits a second without and with the triggers, on a disk that takes a quarter of a millisecond, and
+-- on one that takes about 5 ms; script/bench measures it on yours):
 --
---   1 writer 87, 88    8 writers 1381, 200    32 writers 2355, 164
+--   1 writer 3604, 3562    8 writers 14825, 4629    32 writers 23063, 3882
+--   1 writer 87, 88        8 writers 1381, 200      32 writers 2355, 164
 --
 -- It must never abort a payment. Errors of the function are caught. Three could come at the commit, where nothing catches them:
 -- the server's queue of notifications is full; the transaction is to be prepared (PREPARE TRANSACTION refuses it); or the wait

@@ -66,6 +66,7 @@ impl Shared {
         for question in questions {
             tasks.spawn(Arc::clone(self).ask_before_claiming(question, batch.clone(), self.ahead.count()));
         }
+        self.sharing.begin();
         Ok(number)
     }
 

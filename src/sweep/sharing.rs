@@ -13,6 +13,8 @@ use crate::throttle::{Change, Known, Pass, Verdict, Why};
 
 /// The shortest time between two looks at what the others found out.
 const BETWEEN: Duration = Duration::from_millis(250);
+/// How often it is looked whether there is something to exchange, while nothing is sent.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long the end of work may wait for the others to be told.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -29,20 +31,26 @@ impl Sharing {
         let (shared, news) = (Arc::downgrade(shared), Arc::clone(&shared.sharing.news));
         tokio::spawn(keep_up(shared, news));
     }
+
+    /// Something is about to be sent: from now on it exchanges.
+    pub(super) fn begin(&self) {
+        self.news.notify_one();
+    }
 }
 
 async fn keep_up(shared: Weak<Shared>, news: Arc<Notify>) {
+    let mut pause = BETWEEN;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(BETWEEN) => {}
+            () = tokio::time::sleep(pause) => {}
             () = news.notified() => {}
         }
         let Some(shared) = shared.upgrade() else { return };
         measures::circuit(shared.gate.circuit());
         measures::held_back(shared.gate.held_back());
-        if (shared.gate.is_busy() || shared.gate.has_changed())
-            && let Err(error) = shared.share_holds().await
-        {
+        let is_needed = shared.ahead.is_awaited() || shared.gate.is_busy() || shared.gate.has_changed();
+        pause = if is_needed { BETWEEN } else { IDLE };
+        if is_needed && let Err(error) = shared.share_holds().await {
             // Said by whoever needs the database next.
             tracing::debug!(event = "holds.not_shared", error.message = %error, "what holds sending back could not be exchanged");
         }

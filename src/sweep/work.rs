@@ -209,6 +209,7 @@ impl Shared {
         for (claim, intent) in self.look_again(tasks, source, claims).await? {
             tasks.spawn(Arc::clone(self).pursue(claim, intent, batch.clone(), self.ahead.count()));
         }
+        self.sharing.begin();
         Ok(())
     }
 
