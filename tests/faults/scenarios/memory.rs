@@ -18,6 +18,10 @@ const KNOWN: usize = 4_000;
 const PER_SECOND: i64 = 200;
 const REQUESTS: u64 = 2_000;
 
+/// By that rate, what is sent within a quarter of a second, and what waits for a tenth of one at the most to be recorded; and
+/// a few to spare.
+const MOST_HELD: i64 = PER_SECOND / 4 + PER_SECOND / 10 + 8;
+
 /// What a process needed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Need {
@@ -47,8 +51,7 @@ pub(super) async fn bounded() -> Tally {
     let large = need(1_000_000, &mut total).await;
     assert!(large.peak_mib <= small.peak_mib + small.peak_mib / 4, "{small}; {large}");
     assert!(large.connections <= 9 && small.connections <= 9, "{small}; {large}");
-    // What is sent within a quarter of a second, by the rate.
-    assert!(large.held <= PER_SECOND / 4 + 8 && small.held <= PER_SECOND / 4 + 8, "{small}; {large}");
+    assert!(large.held <= MOST_HELD && small.held <= MOST_HELD, "{small}; {large}");
     assert!(large.threads <= small.threads, "{small}; {large}");
     assert!(large.lines_per_second <= small.lines_per_second + 5.0, "{small}; {large}");
     total
