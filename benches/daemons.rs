@@ -40,7 +40,7 @@ impl Drop for Process {
     }
 }
 
-/// So many daemons over so many sessions that come all at once: the seconds from the first request to the last record,
+/// So many daemons over so many sessions that come all at once: the seconds from the first request to the last answer,
 /// and how many sessions were not dealt with exactly once.
 pub(crate) async fn over_a_backlog(
     stage: &Stage,

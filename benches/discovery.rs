@@ -44,8 +44,10 @@ const HANDLED: &str = "INSERT INTO geft_sweeper.cancellations
 const ADD: &str = "INSERT INTO payment_sessions
     SELECT id, 'new', (ARRAY['abandoned', 'created'])[1 + n % 2], now() - interval '30 minutes 1 second',
            now() - n % 2 * interval '30 minutes' FROM unnest($1::uuid[]) WITH ORDINALITY AS new (id, n)";
-const TIME: &str = "SELECT coalesce(sum(total_exec_time + total_plan_time), 0)::float8 FROM pg_stat_statements
-    WHERE query LIKE '%geft-sweeper %' OR query NOT LIKE '%pg_stat_statements%'";
+/// Of all statements, and of those among them that count the statuses.
+const TIME: &str = "SELECT coalesce(sum(took), 0)::float8, coalesce(sum(took) FILTER (WHERE counts), 0)::float8
+    FROM (SELECT total_exec_time + total_plan_time, query ~ 'geft-sweeper source\\.(census|newest) ' FROM pg_stat_statements
+           WHERE query LIKE '%geft-sweeper %' OR query NOT LIKE '%pg_stat_statements%') AS spent (took, counts)";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -73,7 +75,8 @@ async fn measure(server: &PrivatePostgres, rows: i64) -> Result<()> {
     sqlx::raw_sql(AssertSqlSafe(TABLE.replace("{rows}", &rows.to_string()))).execute(&pool).await?;
     run("", "migrate").await?;
     sqlx::raw_sql(HANDLED).execute(&pool).await?;
-    say(&format!("{rows} rows; milliseconds of database time, the median of {ROUNDS} sweeps, each by a new process"))?;
+    say(&format!("{rows} rows; milliseconds of database time, each sweep by a new process"))?;
+    say(&format!("one full pass, and the median of {ROUNDS} others"))?;
     for (what, columns) in [("with updated_at", "updated_at = \"updated_at\""), ("without", "")] {
         // The first is a full pass.
         let mut empty = vec![time_of(&pool, run(columns, "sweep")).await?];
@@ -85,8 +88,7 @@ async fn measure(server: &PrivatePostgres, rows: i64) -> Result<()> {
             busy.push(time_of(&pool, run(columns, "sweep")).await?);
         }
         let first = empty.remove(0);
-        let line = format!("{what}: full pass {first:.1}, empty {:.1}, {NEW} new {:.1}", median(empty), median(busy));
-        say(&line)?;
+        say(&format!("{what}: full pass {}, empty {}, {NEW} new {}", told(vec![first]), told(empty), told(busy)))?;
     }
     pool.close().await;
     Ok(())
@@ -107,11 +109,16 @@ async fn sweeper(folder: &Path, columns: &str, command: &str, url: String, api: 
     Ok(())
 }
 
-/// The database's time, in milliseconds, for what is done meanwhile.
-async fn time_of(pool: &PgPool, done: impl Future<Output = Result<()>>) -> Result<f64> {
+/// The database's time, in milliseconds, for what is done meanwhile, and how much of it is for the count of the statuses.
+async fn time_of(pool: &PgPool, done: impl Future<Output = Result<()>>) -> Result<(f64, f64)> {
     sqlx::query("SELECT pg_stat_statements_reset()").execute(pool).await?;
     done.await?;
-    sqlx::query_scalar(TIME).fetch_one(pool).await.context("reading pg_stat_statements")
+    sqlx::query_as(TIME).fetch_one(pool).await.context("reading pg_stat_statements")
+}
+
+fn told(times: Vec<(f64, f64)>) -> String {
+    let (all, counts) = times.into_iter().unzip();
+    format!("{:.1} (the count of the statuses {:.1})", median(all), median(counts))
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

@@ -83,7 +83,7 @@ def targets(figures):
         rows.append([what, f"{value:,.{digits}f}{unit}", f"≤ {target:,}{unit}", shown])
 
     if usual:
-        at_least("0 ms, 20,000 sessions, with start and end: of the limit", usual.whole, 0.33)
+        at_least("0 ms, with start and end: of the limit", usual.whole, 0.33)
         at_most("0 ms, WAL a session, empty tables", usual.of_sweep("wal_bytes"), 900, " B")
         at_most("0 ms, transactions a session", usual.of_sweep("transactions"), 0.02, digits=3)
         at_most("0 ms, own CPU a session", usual.of_sweep("own_cpu_us"), 35, " µs")
@@ -148,6 +148,12 @@ def show(figures):
     return "\n\n".join(parts + [" ".join(others)] * bool(others)) + "\n"
 
 
+def is_whole(figures):
+    """Whether every part was measured, the long ones too."""
+    parts = ["sandbox", "rounds", "round_trips", "with_history", "scale_out", "start_ms", "idle", "notify"]
+    return all(figures.get(part) for part in parts) and any(one["sessions"] == 1_000_000 for one in figures["rounds"])
+
+
 def main(folder, readme):
     figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     text = show(figures)
@@ -158,8 +164,8 @@ def main(folder, readme):
     if readme:
         file = REPOSITORY / "README.md"
         whole, found = MARKS.subn(lambda marks: f"{marks[1]}{text}{marks[2]}", file.read_text(encoding="utf-8"))
-        if found != 1 or not picture:
-            sys.exit("the README takes a whole run, between its two marks")
+        if found != 1 or not is_whole(figures):
+            sys.exit("the README takes a whole run (script/bench --full), between its two marks")
         file.write_text(whole, encoding="utf-8")
         (REPOSITORY / "script" / "bench.svg").write_text(picture, encoding="utf-8")
 

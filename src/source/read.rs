@@ -22,16 +22,19 @@ const UNSPECIFIED: &str = "unspecified";
 /// A candidate's row: key, reference, status, created, reason.
 pub(super) type Row = (Option<String>, Option<String>, Option<String>, Option<DateTime<Utc>>, Option<String>);
 
+/// Puts the planner back to what the merchant's server is set to: for what our connections are set to suits the ledger, and
+/// plans within the functions of views and queries hang on it too. Compiling alone stays off.
+const AS_THE_SERVER_PLANS: &str = "SET LOCAL random_page_cost TO DEFAULT; SET LOCAL plan_cache_mode TO DEFAULT";
+
 /// Begins a transaction, or a part of the one under way, in which nothing can be written, and in which the merchant's
-/// tables are read as the merchant's server is set to: what our connections are set to suits the ledger.
+/// tables are read as the merchant's server plans.
 pub(super) async fn read_only(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     if !connection.is_in_transaction() {
-        return connection.begin_with("BEGIN READ ONLY; SET LOCAL random_page_cost TO DEFAULT").await;
+        return connection.begin_with(AssertSqlSafe(format!("BEGIN READ ONLY; {AS_THE_SERVER_PLANS}"))).await;
     }
     let mut transaction = connection.begin().await?;
-    sqlx::raw_sql("SET TRANSACTION READ ONLY; SET LOCAL random_page_cost TO DEFAULT")
-        .execute(&mut *transaction)
-        .await?;
+    let set = format!("SET TRANSACTION READ ONLY; {AS_THE_SERVER_PLANS}");
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *transaction).await?;
     Ok(transaction)
 }
 

@@ -34,10 +34,15 @@ fn settings(url: &str) -> config::Database {
     }
 }
 
+/// A process's connections, not yet made.
+pub(crate) fn database(url: &str, name: &str) -> Database {
+    Database::new(&settings(url), name).unwrap()
+}
+
 /// The ledger as another process would see it.
 pub(crate) fn ledger(url: &str) -> Ledger {
     let instance = Instance::new("test");
-    let database = Database::new(&settings(url), &instance.application_name()).unwrap();
+    let database = database(url, &instance.application_name());
     Ledger::new(database, instance)
 }
 

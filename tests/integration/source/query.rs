@@ -6,6 +6,8 @@ use geft_sweeper::source::{Error, Fate};
 use sqlx::Connection as _;
 
 use super::{ONE, THREE, TWO, connection, discover, faults, ids, inspect, keys, query, run};
+use crate::ledger;
+use crate::support::TestDatabase;
 
 #[tokio::test]
 async fn a_query_is_a_source_too() {
@@ -36,6 +38,23 @@ async fn a_query_is_a_source_too() {
     assert_eq!(census.statuses.len(), 3);
     assert!(census.statuses.iter().all(|status| status.fate == Fate::Queried && status.due == 1));
     source.plans(&mut db).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_merchants_tables_are_read_as_the_merchants_server_plans() {
+    const OTHERS: &str = "SELECT string_agg(name, ' ' ORDER BY name) FROM pg_settings
+         WHERE category LIKE 'Query Tuning%' AND setting <> reset_val";
+    let database = TestDatabase::without_schema().await;
+    let mut db = ledger::database(database.url(), "test").connect().await.unwrap();
+    let ours: String = sqlx::query_scalar(OTHERS).fetch_one(&mut db).await.unwrap();
+    assert_eq!(ours, "jit plan_cache_mode random_page_cost");
+    let text = format!("SELECT '{ONE}' AS session_id, ({OTHERS}) AS reference_id, NULL AS reason");
+    let source = inspect(&query(&text), &mut db).await;
+    // Nothing is compiled, and all of the cursor is read.
+    let read_with = Some("cursor_tuple_fraction jit".to_owned());
+    assert_eq!(discover(&source, &mut db).await.candidates[0].reference_id, read_with);
+    let named = query(&format!("{text} WHERE ({OTHERS}) = 'jit'"));
+    assert_eq!(inspect(&named, &mut db).await.still_named(&mut db, &keys(&[ONE])).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
