@@ -99,7 +99,8 @@ impl State {
                 }
             }
             Some(held) if held.why.weight() >= told.why.weight() => {
-                if until > held.until + SAME {
+                // One that is over is told for a while; it must not hold anybody back again.
+                if !told.left.is_zero() && until > held.until + SAME {
                     self.hold_back(HeldBack { until, ..held });
                 }
             }

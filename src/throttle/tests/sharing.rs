@@ -55,6 +55,18 @@ fn while_another_process_finds_out_this_one_waits_and_goes_by_what_it_found() {
 }
 
 #[test]
+fn a_wish_that_is_over_holds_nobody_back_again_however_often_it_is_told() {
+    for why in [Why::RetryAfter, Why::ApiDown] {
+        let gate = Gate::new(16, EXPECTED);
+        gate.learn(&[known(why, 60)]);
+        gate.end_hold_for_test();
+        let passed = pass(&gate).unwrap();
+        gate.change(|state| state.learn(&[known(Why::RetryAfter, 0)], Instant::now() + Duration::from_secs(9)));
+        assert!(passed.is_good(), "{why:?}");
+    }
+}
+
+#[test]
 fn what_could_not_be_told_holds_all_the_same_and_is_told_later() {
     let gate = Gate::new(16, EXPECTED);
     open(&gate);
