@@ -25,7 +25,7 @@ mod triggers;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 pub use self::census::{Census, Fate, StatusCount};
 pub use self::error::Error;
@@ -135,9 +135,20 @@ impl Source {
         read::declare(connection, &select).await.map_err(Error::when("open the cursor over the source"))
     }
 
-    /// The next rows under the cursor that [`open`](Self::open) opened in the same transaction; none at its end.
+    /// The next rows under the cursor that [`open`](Self::open) opened on the same connection; none at its end.
     pub async fn next_page(&self, connection: &mut PgConnection, rows: u32) -> Result<Option<Page>, Error> {
         read::fetch(connection, rows).await.map_err(Error::when("read the next rows of the source"))
+    }
+
+    /// Ends the transaction under the cursor that [`open`](Self::open) opened in it, for one that holds nothing of the
+    /// merchant's: the server keeps the rows that are left, and they can be read on.
+    pub async fn let_go(&self, transaction: &mut Transaction<'static, Postgres>) -> Result<(), Error> {
+        read::let_go(transaction).await.map_err(Error::when("let go of the source's table"))
+    }
+
+    /// Closes the cursor, which must be done before its transaction is committed.
+    pub async fn close(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        read::close(connection).await.map_err(Error::when("close the cursor over the source"))
     }
 
     /// How many different sessions [`open`](Self::open) finds with the same arguments, rows that cannot be used left out;

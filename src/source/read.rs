@@ -38,13 +38,15 @@ pub(super) async fn read_only(connection: &mut PgConnection) -> Result<Transacti
     Ok(transaction)
 }
 
-/// Opens the cursor for a SELECT.
+/// Opens the cursor for a SELECT. It lasts beyond its transaction where that is [let go](let_go).
 pub(super) async fn declare(connection: &mut PgConnection, select: &str) -> Result<(), sqlx::Error> {
     let mut transaction = read_only(connection).await?;
-    // The whole result is read: the plan that is quickest to the last row, not to the first.
-    sqlx::query("SET LOCAL cursor_tuple_fraction = 1").execute(&mut *transaction).await?;
-    let declare =
-        format!("/* geft-sweeper source.discover */\nDECLARE geft_sweeper_candidates NO SCROLL CURSOR FOR\n{select}");
+    // The whole result is read: the plan that is quickest to the last row, not to the first. A cursor that a failure left
+    // behind on this connection is closed.
+    sqlx::raw_sql("SET LOCAL cursor_tuple_fraction = 1; CLOSE ALL").execute(&mut *transaction).await?;
+    let declare = format!(
+        "/* geft-sweeper source.discover */\nDECLARE geft_sweeper_candidates NO SCROLL CURSOR WITH HOLD FOR\n{select}"
+    );
     // Not kept prepared: it differs from sweep to sweep.
     sqlx::query(AssertSqlSafe(declare)).persistent(false).execute(&mut *transaction).await?;
     transaction.commit().await
@@ -58,6 +60,19 @@ pub(super) async fn fetch(connection: &mut PgConnection, rows: u32) -> Result<Op
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(fetch)).persistent(false).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(if rows.is_empty() { None } else { Some(page(rows, wanted)) })
+}
+
+/// Has the server keep the rest of the cursor's rows, and ends the transaction for a new one that holds nothing: no lock on
+/// the merchant's table and no old snapshot.
+pub(super) async fn let_go(transaction: &mut Transaction<'static, Postgres>) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("/* geft-sweeper source.let_go */ COMMIT; BEGIN READ ONLY").execute(&mut **transaction).await?;
+    Ok(())
+}
+
+/// Closes the cursor.
+pub(super) async fn close(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("/* geft-sweeper source.close */ CLOSE geft_sweeper_candidates").execute(connection).await?;
+    Ok(())
 }
 
 /// How the statuses are spelled in the table; none where that cannot be told beforehand.

@@ -65,7 +65,11 @@ impl Shared {
         };
         let pass = unanswered.with(pass);
         // Whether the source names it was asked when it was claimed: who waited longer than was meant asks again.
-        if claim.answered_at.elapsed() > self.lease / SENT_WITHIN || !self.may_begin(&pass).await {
+        let is_late = claim.answered_at.elapsed() > self.lease / SENT_WITHIN;
+        if is_late {
+            telling::too_late(claim.names());
+        }
+        if is_late || !self.may_begin(&pass).await {
             drop(pass);
             return self.recorder.release(claim, None).await;
         }

@@ -19,16 +19,17 @@ use crate::ledger::{Aged, Claiming, Intake};
 use crate::session::{Candidate, Claim};
 use crate::source::{Page, Skipped, Source};
 
-/// How long at the most sessions are sent for as they are taken on: meanwhile the transaction that reads stays open.
+/// How long at the most sessions are sent for as they are taken on.
 const AT_ONCE: Duration = Duration::from_mins(1);
-/// How often it is asked meanwhile whether another process has come, to which what is left has to be shown.
-const ALONE: Duration = Duration::from_secs(1);
+/// How often it is asked meanwhile whether another process has come, to which what is left has to be shown; and whether
+/// something else is due, such as a retry.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// Skipped rows named in the log of one sweep; the rest is only counted.
 const SKIPPED_NAMED: usize = 5;
 
 /// The open discovery of one sweep.
 pub(super) struct Discovered {
-    /// Reads; none once all is read, so that nothing of the merchant's is held up by what takes its time to send.
+    /// Reads; none once all is read.
     transaction: Option<Transaction<'static, Postgres>>,
     source: Arc<Source>,
     sweep: Uuid,
@@ -105,25 +106,28 @@ impl Shared {
         self.progress.enter(Phase::Canceling);
         self.progress.set_read(discovered.candidates.len());
         self.progress.set_working(true);
-        let (at_the_latest, mut asked) = (Instant::now() + AT_ONCE, Instant::now());
+        let (at_the_latest, mut asked, mut due) = (Instant::now() + AT_ONCE, Instant::now(), false);
         while !discovered.is_at_its_end() {
-            if asked.elapsed() >= ALONE {
+            if asked.elapsed() >= BETWEEN {
                 if !self.ledger.is_alone().await? {
                     return Ok(());
                 }
-                asked = Instant::now();
+                (asked, due) = (Instant::now(), true);
             }
             // The server ends a transaction that is idle for as long as a statement may take.
             let until = at_the_latest.min(discovered.read_at + self.database.statement_timeout() / 3);
             match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
                 Turn::End(_) => return Ok(()),
+                Turn::Room(room) if due => {
+                    self.begin(tasks, room).await?;
+                    due = false;
+                }
                 Turn::Room(room) => {
-                    self.take_over(Some(discovered.sweep)).await?;
                     let (claims, batch) = self.take_on(discovered, Some(room)).await?;
                     self.pursue_all(tasks, &Arc::clone(&discovered.source), claims, &batch).await?;
                 }
                 Turn::Wait => {
-                    self.wait_for_room(tasks, Some(until)).await;
+                    self.wait_for_room(tasks, Some(until.min(asked + BETWEEN))).await;
                 }
             }
         }
@@ -147,12 +151,30 @@ impl Shared {
             let next = self.limited(discovered.source.next_page(transaction, PAGE)).await?;
             discovered.note(next.unwrap_or_else(Page::end));
         }
-        self.end_reading(discovered).await
+        if discovered.read_to_its_end {
+            self.end_reading(discovered).await?;
+        }
+        Ok(())
     }
 
-    /// Lets go of the merchant's table and of the lock where all is read.
+    /// Lets go of the merchant's table, and where all is read of everything. Whoever is to change the table would wait
+    /// for us, all who use it for him, and we among them when we look again before we send.
+    pub(super) async fn let_go(&self, discovered: &mut Discovered) -> Result<(), Error> {
+        if discovered.read_to_its_end {
+            return self.end_reading(discovered).await;
+        }
+        if let Some(transaction) = &mut discovered.transaction {
+            self.limited(discovered.source.let_go(transaction)).await?;
+            // Where another process was quicker to take the lock anew, it finds what is here.
+            discovered.overtaken = self.ledger.try_lock_discovery(transaction).await?.is_none();
+        }
+        Ok(())
+    }
+
+    /// Lets go of everything.
     pub(super) async fn end_reading(&self, discovered: &mut Discovered) -> Result<(), Error> {
-        if let Some(transaction) = discovered.transaction.take_if(|_| discovered.read_to_its_end) {
+        if let Some(mut transaction) = discovered.transaction.take() {
+            self.limited(discovered.source.close(&mut transaction)).await?;
             transaction.commit().await.map_err(|error| self.database_failed(READING, error))?;
         }
         Ok(())

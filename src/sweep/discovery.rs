@@ -119,7 +119,7 @@ impl Shared {
         };
         self.lift_brake(Brake::BlastRadius).await?;
         let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
-        self.end_reading(&mut discovered).await?;
+        self.let_go(&mut discovered).await?;
         if let Some(tasks) = tasks
             && self.ledger.is_alone().await?
         {
@@ -127,6 +127,7 @@ impl Shared {
             self.send_for_discovered(tasks, &mut discovered).await?;
         }
         let to_its_end = self.take_rest_on(&mut discovered).await?;
+        self.end_reading(&mut discovered).await?;
         telling::skipped(sweep, discovered.skipped_rows, &discovered.skipped);
         telling::released(sweep, discovered.released);
         if to_its_end && source.tracks_changes() && is_worth_noting(trigger, since, read_to) {

@@ -7,8 +7,8 @@ mod ending;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,33 @@ struct State {
     failing: AtomicBool,
     /// Results given up on.
     unwritten: AtomicU64,
+    pace: Mutex<Pace>,
+}
+
+/// How long writing takes.
+#[derive(Default)]
+struct Pace {
+    /// When the batch at hand was begun.
+    began: Option<Instant>,
+    /// How long the last one took.
+    last: Duration,
+}
+
+impl State {
+    fn begin_batch(&self) {
+        self.pace_locked().began = Some(Instant::now());
+    }
+
+    fn end_batch(&self) {
+        let mut pace = self.pace_locked();
+        if let Some(began) = pace.began.take() {
+            pace.last = began.elapsed();
+        }
+    }
+
+    fn pace_locked(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Recorder {
@@ -97,6 +124,12 @@ impl Recorder {
     /// Whether the database does not take results just now.
     pub(super) fn is_failing(&self) -> bool {
         self.state.failing.load(Ordering::Relaxed)
+    }
+
+    /// Whether a batch is written within `time`: the one at hand so far, and the last.
+    pub(super) fn writes_within(&self, time: Duration) -> bool {
+        let pace = self.state.pace_locked();
+        pace.last.max(pace.began.map_or(Duration::ZERO, |began| began.elapsed())) <= time
     }
 
     /// How many results were given up on since the last call.

@@ -22,7 +22,9 @@ const TAKEN_OVER_AT_ONCE: u32 = 500;
 const AT_ONE_A_TIME: usize = 4;
 /// A lease is so many times as long as what is claimed may wait to be sent.
 pub(super) const SENT_WITHIN: u32 = 4;
-/// Sessions whose results may wait to be recorded, beside those that are claimed ahead: two batches.
+/// For how long is claimed ahead, where the provider is quick and the database takes a batch of results in less.
+const AHEAD: Duration = Duration::from_millis(250);
+/// Sessions whose results may wait there to be recorded, beside those that are claimed ahead: two batches.
 const TO_RECORD: usize = 1_000;
 /// The pause between two looks for leases that ran out.
 const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(1);
@@ -154,11 +156,15 @@ impl Shared {
         if let Some(held) = self.held_back_now() {
             return Ok(Turn::End(End::Held(held)));
         }
-        let mut ahead = self.gate.worth_claiming(self.lease / SENT_WITHIN, self.per_second.unwrap_or(f64::INFINITY));
+        // Who sends on while results pile up before a slow database does not record them before their leases end.
+        let (time, to_record) =
+            if self.recorder.writes_within(AHEAD) { (AHEAD, TO_RECORD) } else { (Duration::ZERO, 0) };
+        let per_second = self.per_second.unwrap_or(f64::INFINITY);
+        let mut ahead = self.gate.worth_claiming(time, self.lease / SENT_WITHIN, per_second);
         if self.client.sends_one_at_a_time() {
             ahead = ahead.min(AT_ONE_A_TIME);
         }
-        let in_hand = ahead.saturating_add(TO_RECORD).saturating_sub(tasks.len());
+        let in_hand = ahead.saturating_add(to_record).saturating_sub(tasks.len());
         let room = ahead.saturating_sub(self.ahead.number(ahead / 2)).min(in_hand);
         if !(tasks.is_empty() || may_claim) || room * 2 < ahead {
             return Ok(Turn::Wait);
@@ -176,7 +182,7 @@ impl Shared {
     }
 
     /// Claims at most `room` sessions and begins to pursue them, or to ask for them first. Returns how many.
-    async fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>, room: usize) -> Result<usize, Error> {
+    pub(super) async fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>, room: usize) -> Result<usize, Error> {
         let source = self.inspected().await?;
         let sweep = self.current_sweep_locked();
         self.take_over(sweep).await?;

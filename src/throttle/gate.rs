@@ -13,8 +13,6 @@ use super::{Circuit, Why};
 use crate::outcome::Attempt;
 use crate::session::SessionId;
 
-/// For how long is claimed ahead, where the provider is quick.
-const AHEAD: Duration = Duration::from_millis(250);
 /// How often what may be under way is claimed ahead at the most, should the provider become slow all at once; and how many
 /// sessions that are, where more than half of them are under way: enough for statements to cost little each.
 const MOST_AHEAD: (f64, f64) = (16.0, 1_024.0);
@@ -146,11 +144,11 @@ impl Gate {
         self.state_locked().evidence.refused_from_the_start()
     }
 
-    /// How many sessions are worth claiming ahead: what can be sent within [`AHEAD`], at least twice what may be under
-    /// way, and no more than can be sent within `time`; one to find out with. `per_second`: the requests that all processes
+    /// How many sessions are worth claiming ahead: what can be sent within `ahead`, at least twice what may be under way,
+    /// and no more than can be sent within `at_most`; one to find out with. `per_second`: the requests that all processes
     /// together may send.
     #[must_use]
-    pub fn worth_claiming(&self, time: Duration, per_second: f64) -> usize {
+    pub fn worth_claiming(&self, ahead: Duration, at_most: Duration, per_second: f64) -> usize {
         let state = self.state_locked();
         if state.finds_out() {
             return 1;
@@ -168,7 +166,7 @@ impl Gate {
         let sendable = {
             let (rounds, sessions) = MOST_AHEAD;
             let most = (window * rounds).min(sessions).max(window * 2.0);
-            within(AHEAD).clamp(window * 2.0, most).min(within(time)) as usize
+            within(ahead).clamp(window * 2.0, most).min(within(at_most)) as usize
         };
         sendable.max(1)
     }

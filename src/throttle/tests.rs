@@ -15,6 +15,7 @@ use crate::outcome::{Attempt, Outcome, Said};
 use crate::session::SessionId;
 
 const EXPECTED: Duration = Duration::from_secs(1);
+const AHEAD: Duration = Duration::from_millis(250);
 
 pub(super) fn attempt(outcome: Outcome, code: u16, fresh_token: bool) -> Attempt {
     let now = Instant::now();
@@ -248,9 +249,12 @@ fn a_hold_without_a_stated_time_grows() {
 #[test]
 fn no_more_is_claimed_than_can_be_sent_in_time() {
     let gate = Gate::new(32, Duration::from_secs(10));
-    assert_eq!(gate.worth_claiming(Duration::from_secs(15), f64::INFINITY), 48);
-    assert_eq!(gate.worth_claiming(Duration::from_hours(1), f64::INFINITY), 64);
-    assert_eq!(gate.worth_claiming(Duration::from_millis(1), f64::INFINITY), 1);
+    assert_eq!(gate.worth_claiming(AHEAD, Duration::from_secs(15), f64::INFINITY), 48);
+    assert_eq!(gate.worth_claiming(AHEAD, Duration::from_hours(1), f64::INFINITY), 64);
+    assert_eq!(gate.worth_claiming(AHEAD, Duration::from_millis(1), f64::INFINITY), 1);
+    let quick = Gate::new(32, Duration::from_millis(20));
+    assert_eq!(quick.worth_claiming(AHEAD, Duration::from_hours(1), f64::INFINITY), 400);
+    assert_eq!(quick.worth_claiming(Duration::ZERO, Duration::from_hours(1), f64::INFINITY), 64);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 )]
 
 mod at_once;
+mod backlog;
 mod blast_radius;
 mod bounds;
 mod check;

@@ -26,6 +26,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long a process that is to end goes on trying to write a batch, and each that comes after one was given up: all of
 /// them must be told of before a service manager loses its patience.
 const LAST_TRIES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+/// So long after the first was given up, all that is left is told of at once.
+const AT_THE_LATEST: Duration = Duration::from_secs(5);
 
 type LastMoment = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -38,8 +40,8 @@ pub(super) struct Writer {
     stop: CancellationToken,
     /// Comes when the batch at hand must be given up; none when it came.
     end: Option<LastMoment>,
-    /// A batch was given up.
-    gave_up: bool,
+    /// When the first batch was given up.
+    gave_up: Option<Instant>,
 }
 
 impl Writer {
@@ -51,7 +53,7 @@ impl Writer {
         state: Arc<State>,
         stop: CancellationToken,
     ) -> Self {
-        Self { ledger, sweep, progress, ahead, state, stop, end: None, gave_up: false }
+        Self { ledger, sweep, progress, ahead, state, stop, end: None, gave_up: None }
     }
 
     pub(super) async fn run(mut self, mut received: mpsc::Receiver<Entry>) {
@@ -66,12 +68,15 @@ impl Writer {
                 }
             }
             let stop = self.stop.clone();
-            let last_tries = if self.gave_up { LAST_TRIES.1 } else { LAST_TRIES.0 };
+            let last_tries =
+                self.gave_up.map_or(LAST_TRIES.0, |at| LAST_TRIES.1.min(AT_THE_LATEST.saturating_sub(at.elapsed())));
             self.end = Some(Box::pin(async move {
                 stop.cancelled().await;
                 tokio::time::sleep(last_tries).await;
             }));
+            self.state.begin_batch();
             self.write(std::mem::take(&mut batch)).await;
+            self.state.end_batch();
             self.progress.beat();
         }
     }
@@ -225,7 +230,7 @@ impl Writer {
                     }
                 },
                 () = end => {
-                    (self.end, self.gave_up) = (None, true);
+                    self.give_batch_up();
                     return None;
                 }
             };
@@ -234,13 +239,18 @@ impl Writer {
             let stopping = self.stop.is_cancelled();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = end => (self.end, self.gave_up) = (None, true),
+                () = end => self.give_batch_up(),
                 // The last tries begin at once, whatever the pause was.
                 () = self.stop.cancelled(), if !stopping => pause = PAUSE.0,
             }
             self.progress.beat();
             pause = (pause * 2).min(if self.stop.is_cancelled() { PAUSE.0 } else { PAUSE.1 });
         }
+    }
+
+    fn give_batch_up(&mut self) {
+        self.end = None;
+        self.gave_up.get_or_insert_with(Instant::now);
     }
 
     fn note_taken(&self) {

@@ -34,7 +34,7 @@ fn it_opens_for_many_sessions_and_one_attempt_at_a_time_finds_out() {
     assert!(pass(&gate).is_none());
 
     gate.end_hold_for_test();
-    assert_eq!(gate.worth_claiming(Duration::from_hours(1), f64::INFINITY), 1);
+    assert_eq!(gate.worth_claiming(AHEAD, Duration::from_hours(1), f64::INFINITY), 1);
     let first = pass(&gate).unwrap();
     assert!(first.probe && first.begin(), "said once");
     assert_eq!(gate.circuit(), Circuit::HalfOpen);

@@ -36,7 +36,7 @@ fn seconds_left(gate: &Gate) -> u128 {
 #[test]
 fn a_process_that_fails_where_others_get_through_holds_itself_alone() {
     let gate = doubtful();
-    assert_eq!(gate.worth_claiming(Duration::from_hours(1), f64::INFINITY), 1);
+    assert_eq!(gate.worth_claiming(AHEAD, Duration::from_hours(1), f64::INFINITY), 1);
     let pauses: Vec<u128> = (0..8)
         .map(|round| {
             let verdict = find_out(&gate, &failed());
