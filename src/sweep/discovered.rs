@@ -24,6 +24,8 @@ const AT_ONCE: Duration = Duration::from_mins(1);
 /// How often it is asked meanwhile whether another process has come, to which what is left has to be shown; and whether
 /// something else is due, such as a retry.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// A page that is read within this is of a source whose rows the server can keep for us without taking long.
+const QUICK: Duration = Duration::from_millis(100);
 /// Skipped rows named in the log of one sweep; the rest is only counted.
 const SKIPPED_NAMED: usize = 5;
 
@@ -31,11 +33,15 @@ const SKIPPED_NAMED: usize = 5;
 pub(super) struct Discovered {
     /// Reads; none once all is read.
     transaction: Option<Transaction<'static, Postgres>>,
+    /// The transaction that reads holds the merchant's table.
+    holds_table: bool,
+    /// What kept it from being read to its end: said once what was read is taken on.
+    failed: Option<Error>,
     source: Arc<Source>,
     sweep: Uuid,
     /// The limit that was weighed.
     most: u64,
-    /// Read and not taken on yet, distinct and ordered by id.
+    /// Read and not taken on yet.
     candidates: VecDeque<Candidate>,
     read_to_its_end: bool,
     /// The limit was reached although less had been counted: nothing more is taken on.
@@ -60,6 +66,8 @@ impl Discovered {
     ) -> Self {
         let mut discovered = Self {
             transaction: Some(transaction),
+            holds_table: true,
+            failed: None,
             source,
             sweep,
             most,
@@ -86,9 +94,24 @@ impl Discovered {
         self.skipped.truncate(SKIPPED_NAMED);
     }
 
-    /// At most so many of the candidates that come next, of one page; none at the end.
+    /// At most so many of the candidates that come next, distinct and ordered by id; none at the end.
     fn take(&mut self, most: usize) -> Vec<Candidate> {
-        self.candidates.drain(..most.min(self.candidates.len())).collect()
+        let most = most.min(PAGE as usize).min(self.candidates.len());
+        let mut next: Vec<Candidate> = self.candidates.drain(..most).collect();
+        // They may be of two pages.
+        next.sort_by_key(|candidate| candidate.session_id);
+        next.dedup_by_key(|candidate| candidate.session_id);
+        next
+    }
+
+    /// Whether sessions may be sent for meanwhile: it holds up nobody.
+    pub(super) fn holds_up_nobody(&self) -> bool {
+        !self.holds_table
+    }
+
+    /// What kept it from being read to its end, once.
+    pub(super) fn take_failure(&mut self) -> Option<Error> {
+        self.failed.take()
     }
 
     fn is_at_its_end(&self) -> bool {
@@ -119,7 +142,10 @@ impl Shared {
             match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
                 Turn::End(_) => return Ok(()),
                 Turn::Room(room) if due => {
-                    self.begin(tasks, room).await?;
+                    if let Err(error) = self.begin(tasks, room).await {
+                        discovered.failed = Some(error);
+                        return Ok(());
+                    }
                     due = false;
                 }
                 Turn::Room(room) => {
@@ -157,23 +183,35 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets go of the merchant's table, and where all is read of everything. Whoever is to change the table would wait
-    /// for us, all who use it for him, and we among them when we look again before we send.
-    pub(super) async fn let_go(&self, discovered: &mut Discovered) -> Result<(), Error> {
+    /// Lets go of the merchant's table: whoever is to change it would wait for us, all who use it for him, and we among them
+    /// when we look again before we send. Not where reading is slow, since the server would be busy with it for long.
+    ///
+    /// False where another process was quicker to take the lock on discovery anew: it finds what is here.
+    pub(super) async fn let_go(&self, discovered: &mut Discovered) -> Result<bool, Error> {
         if discovered.read_to_its_end {
-            return self.end_reading(discovered).await;
+            self.end_reading(discovered).await?;
+            return Ok(true);
         }
-        if let Some(transaction) = &mut discovered.transaction {
-            self.limited(discovered.source.let_go(transaction)).await?;
-            // Where another process was quicker to take the lock anew, it finds what is here.
-            discovered.overtaken = self.ledger.try_lock_discovery(transaction).await?.is_none();
+        // The first page had to wait for what comes before any row.
+        let began = Instant::now();
+        self.read_on(discovered).await?;
+        let Some(transaction) = discovered.transaction.as_mut().filter(|_| began.elapsed() < QUICK) else {
+            return Ok(true);
+        };
+        discovered.holds_table = false;
+        match self.limited(discovered.source.let_go(transaction)).await {
+            Ok(()) => Ok(self.ledger.try_lock_discovery(transaction).await?.is_some()),
+            Err(error) => {
+                (discovered.transaction, discovered.failed, discovered.read_to_its_end) = (None, Some(error), true);
+                Ok(true)
+            }
         }
-        Ok(())
     }
 
     /// Lets go of everything.
     pub(super) async fn end_reading(&self, discovered: &mut Discovered) -> Result<(), Error> {
         if let Some(mut transaction) = discovered.transaction.take() {
+            discovered.holds_table = false;
             self.limited(discovered.source.close(&mut transaction)).await?;
             transaction.commit().await.map_err(|error| self.database_failed(READING, error))?;
         }

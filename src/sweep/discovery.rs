@@ -1,8 +1,8 @@
 //! Discovery: pages of candidates from the source into the ledger, by one process at a time.
 //!
-//! The merchant's table is read in a read-only transaction that also holds the lock. What is found is weighed as a whole,
-//! and then taken on page by page beside it. A process that is alone sends for what it takes on at once; others find the
-//! rest as soon as it is read.
+//! The merchant's table is read in a read-only transaction that also holds the lock. What is found is weighed as a whole;
+//! then the table is let go, and what was found is taken on page by page. A process that is alone sends for what it takes
+//! on at once; others find the rest as soon as it is read.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl Shared {
         }
     }
 
-    /// Locks: discovery, all processes together, in the transaction that reads.
+    /// Locks: discovery, all processes together, in the transaction that reads, and anew in the one after it.
     async fn discover_locked(
         self: &Arc<Self>,
         sweep: Uuid,
@@ -102,8 +102,7 @@ impl Shared {
         let standing = self.ledger.discovery_standing(&mut transaction).await?;
         self.note_brake(Brake::BlastRadius, standing.braked.as_deref());
         let Some(read_to) = locked else {
-            tracing::debug!(event = "discovery.elsewhere", sweep.id = %sweep, "another process discovers just now");
-            return Ok(Looked::Elsewhere);
+            return Ok(elsewhere(sweep));
         };
         let source = self.inspect(&mut transaction).await?;
         let since = self.changes_since(&source, trigger).await?;
@@ -119,17 +118,23 @@ impl Shared {
         };
         self.lift_brake(Brake::BlastRadius).await?;
         let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
-        self.let_go(&mut discovered).await?;
-        if let Some(tasks) = tasks
+        if !self.let_go(&mut discovered).await? {
+            return Ok(elsewhere(sweep));
+        }
+        if let Some(tasks) = tasks.filter(|_| discovered.holds_up_nobody())
             && self.ledger.is_alone().await?
         {
             look.goes_on_beside_work();
             self.send_for_discovered(tasks, &mut discovered).await?;
         }
         let to_its_end = self.take_rest_on(&mut discovered).await?;
-        self.end_reading(&mut discovered).await?;
+        // Where it was not read to its end; it goes with its connection where that fails.
+        self.end_reading(&mut discovered).await.ok();
         telling::skipped(sweep, discovered.skipped_rows, &discovered.skipped);
         telling::released(sweep, discovered.released);
+        if let Some(error) = discovered.take_failure() {
+            return Err(error);
+        }
         if to_its_end && source.tracks_changes() && is_worth_noting(trigger, since, read_to) {
             self.ledger.note_discovery(&source.fingerprint(), read_to, since.is_none()).await?;
         }
@@ -239,6 +244,11 @@ impl Sweeper {
             Weighed::Beyond(sentence) => Some(sentence),
         })
     }
+}
+
+fn elsewhere(sweep: Uuid) -> Looked {
+    tracing::debug!(event = "discovery.elsewhere", sweep.id = %sweep, "another process discovers just now");
+    Looked::Elsewhere
 }
 
 /// How far changes were read. What is to happen at once waits for no commit that it can do without: the next look only reads

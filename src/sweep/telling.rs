@@ -51,9 +51,9 @@ pub(super) fn attempt(claim: &Claim, attempt: &Attempt, disposition: Disposition
     );
 }
 
-/// A claimed session for whose request the time was too short.
+/// A claimed session that waited for too long to be sent for.
 pub(super) fn too_late(names: Names) {
-    tell!(debug, names, event = "attempt.too_late", "too little of a lease was left; the session is claimed again");
+    tell!(debug, names, event = "attempt.too_late", "it waited for too long; the session is claimed again");
 }
 
 /// A result that stands in the ledger.

@@ -22,8 +22,11 @@ const TAKEN_OVER_AT_ONCE: u32 = 500;
 const AT_ONE_A_TIME: usize = 4;
 /// A lease is so many times as long as what is claimed may wait to be sent.
 pub(super) const SENT_WITHIN: u32 = 4;
-/// For how long is claimed ahead, where the provider is quick and the database takes a batch of results in less.
+/// For how long is claimed ahead, where the provider is quick and the database too.
 const AHEAD: Duration = Duration::from_millis(250);
+/// A database that takes longer for a batch of results is not quick; nor is one that takes so much of a lease, since
+/// several batches may wait and must be written before it ends.
+const QUICK: (Duration, u32) = (Duration::from_secs(1), 20);
 /// Sessions whose results may wait there to be recorded, beside those that are claimed ahead: two batches.
 const TO_RECORD: usize = 1_000;
 /// The pause between two looks for leases that ran out.
@@ -156,9 +159,8 @@ impl Shared {
         if let Some(held) = self.held_back_now() {
             return Ok(Turn::End(End::Held(held)));
         }
-        // Who sends on while results pile up before a slow database does not record them before their leases end.
-        let (time, to_record) =
-            if self.recorder.writes_within(AHEAD) { (AHEAD, TO_RECORD) } else { (Duration::ZERO, 0) };
+        let is_quick = self.recorder.writes_within(QUICK.0.min(self.lease / QUICK.1));
+        let (time, to_record) = if is_quick { (AHEAD, TO_RECORD) } else { (Duration::ZERO, 0) };
         let per_second = self.per_second.unwrap_or(f64::INFINITY);
         let mut ahead = self.gate.worth_claiming(time, self.lease / SENT_WITHIN, per_second);
         if self.client.sends_one_at_a_time() {

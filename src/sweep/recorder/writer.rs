@@ -26,8 +26,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long a process that is to end goes on trying to write a batch, and each that comes after one was given up: all of
 /// them must be told of before a service manager loses its patience.
 const LAST_TRIES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
-/// So long after the first was given up, all that is left is told of at once.
-const AT_THE_LATEST: Duration = Duration::from_secs(5);
+/// So long after the first was given up, each that is left is tried for this long alone.
+const HURRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(100));
 
 type LastMoment = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -40,7 +40,7 @@ pub(super) struct Writer {
     stop: CancellationToken,
     /// Comes when the batch at hand must be given up; none when it came.
     end: Option<LastMoment>,
-    /// When the first batch was given up.
+    /// When the first batch was given up since one was written.
     gave_up: Option<Instant>,
 }
 
@@ -68,8 +68,7 @@ impl Writer {
                 }
             }
             let stop = self.stop.clone();
-            let last_tries =
-                self.gave_up.map_or(LAST_TRIES.0, |at| LAST_TRIES.1.min(AT_THE_LATEST.saturating_sub(at.elapsed())));
+            let last_tries = self.last_tries();
             self.end = Some(Box::pin(async move {
                 stop.cancelled().await;
                 tokio::time::sleep(last_tries).await;
@@ -248,12 +247,21 @@ impl Writer {
         }
     }
 
+    fn last_tries(&self) -> Duration {
+        match self.gave_up {
+            None => LAST_TRIES.0,
+            Some(at) if at.elapsed() < HURRY.0 => LAST_TRIES.1,
+            Some(_) => HURRY.1,
+        }
+    }
+
     fn give_batch_up(&mut self) {
         self.end = None;
         self.gave_up.get_or_insert_with(Instant::now);
     }
 
-    fn note_taken(&self) {
+    fn note_taken(&mut self) {
+        self.gave_up = None;
         if self.state.failing.swap(false, Ordering::Relaxed) {
             tracing::info!(event = "ledger.writing_again", "the database takes results again");
         }

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use geft_sweeper::config::{self, Columns, Table};
 use geft_sweeper::source::Fate;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 
 use super::{
     HOUR, ONE, THREE, TWO, connection, create, discover, discover_with, ids, inspect, keys, run, settings, table,
 };
+use crate::ledger;
+use crate::support::TestDatabase;
 
 #[tokio::test]
 async fn abandoned_and_aged_rows_are_found_and_nothing_else() {
@@ -192,4 +194,26 @@ async fn reading_locks_nothing_and_leaves_the_callers_transaction_writable() {
     assert_eq!(source.next_page(&mut transaction, 10).await.unwrap(), None);
     transaction.commit().await.unwrap();
     assert!(discover(&source, &mut db).await.candidates.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_let_go_holds_up_nobody_and_is_read_on() {
+    let database = TestDatabase::without_schema().await;
+    let pool = ledger::database(database.url(), "test").single();
+    let mut db = PgConnection::connect(database.url()).await.unwrap();
+    create(&mut db, "uuid", "text", "timestamptz").await;
+    let rows = [ONE, TWO, THREE].map(|id| format!("('{id}', NULL, 'abandoned', now())")).join(", ");
+    run(&mut db, &format!("INSERT INTO sessions VALUES {rows}; SET lock_timeout = '5s'")).await;
+    let source = inspect(&settings(table()), &mut db).await;
+    for column in ["one", "another"] {
+        let mut transaction = pool.begin().await.unwrap();
+        source.open(&mut transaction, None, None).await.unwrap();
+        assert_eq!(source.next_page(&mut transaction, 1).await.unwrap().unwrap().candidates.len(), 1);
+        source.let_go(&mut transaction).await.unwrap();
+        run(&mut db, &format!("ALTER TABLE sessions ADD COLUMN {column} text; UPDATE sessions SET reference_id = 'x'"))
+            .await;
+        assert_eq!(source.next_page(&mut transaction, 9).await.unwrap().unwrap().candidates.len(), 2);
+        // Whatever becomes of it, the next one begins anew on the same connection.
+        transaction.rollback().await.unwrap();
+    }
 }
