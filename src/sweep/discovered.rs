@@ -25,7 +25,7 @@ const AT_ONCE: Duration = Duration::from_mins(1);
 /// something else is due, such as a retry.
 const BETWEEN: Duration = Duration::from_secs(1);
 /// A page that is read within this is of a source whose rows the server can keep for us without taking long.
-const QUICK: Duration = Duration::from_millis(100);
+const QUICK: Duration = Duration::from_millis(250);
 /// Skipped rows named in the log of one sweep; the rest is only counted.
 const SKIPPED_NAMED: usize = 5;
 
@@ -52,8 +52,6 @@ pub(super) struct Discovered {
     pub(super) released: u64,
     /// Rows of the page at hand that could not be used and are not counted yet.
     uncounted: usize,
-    /// When the page at hand was read.
-    read_at: Instant,
 }
 
 impl Discovered {
@@ -78,14 +76,12 @@ impl Discovered {
             skipped_rows: 0,
             released: 0,
             uncounted: 0,
-            read_at: Instant::now(),
         };
         discovered.note(first);
         discovered
     }
 
     fn note(&mut self, page: Page) {
-        self.read_at = Instant::now();
         self.candidates.extend(page.candidates);
         self.read_to_its_end = page.is_last;
         self.skipped_rows += page.skipped.len();
@@ -115,7 +111,13 @@ impl Discovered {
     }
 
     fn is_at_its_end(&self) -> bool {
-        self.overtaken || (self.candidates.is_empty() && self.read_to_its_end)
+        self.overtaken || (self.candidates.is_empty() && self.uncounted == 0 && self.read_to_its_end)
+    }
+
+    /// Nothing more can be read; what was read is dealt with.
+    fn end_with(&mut self, error: Error) {
+        (self.transaction, self.holds_table, self.read_to_its_end) = (None, false, true);
+        self.failed.get_or_insert(error);
     }
 }
 
@@ -135,15 +137,17 @@ impl Shared {
                 if !self.ledger.is_alone().await? {
                     return Ok(());
                 }
+                if let Some(transaction) = &mut discovered.transaction {
+                    // The server ends a transaction that is idle for long.
+                    self.ledger.try_lock_discovery(transaction).await?;
+                }
                 (asked, due) = (Instant::now(), true);
             }
-            // The server ends a transaction that is idle for as long as a statement may take.
-            let until = at_the_latest.min(discovered.read_at + self.database.statement_timeout() / 3);
-            match self.turn(tasks, Some(until), !self.recorder.is_failing()).await? {
+            match self.turn(tasks, Some(at_the_latest), !self.recorder.is_failing()).await? {
                 Turn::End(_) => return Ok(()),
                 Turn::Room(room) if due => {
                     if let Err(error) = self.begin(tasks, room).await {
-                        discovered.failed = Some(error);
+                        discovered.failed.get_or_insert(error);
                         return Ok(());
                     }
                     due = false;
@@ -153,7 +157,7 @@ impl Shared {
                     self.pursue_all(tasks, &Arc::clone(&discovered.source), claims, &batch).await?;
                 }
                 Turn::Wait => {
-                    self.wait_for_room(tasks, Some(until.min(asked + BETWEEN))).await;
+                    self.wait_for_room(tasks, Some(at_the_latest.min(asked + BETWEEN))).await;
                 }
             }
         }
@@ -174,8 +178,10 @@ impl Shared {
 
     async fn read_on(&self, discovered: &mut Discovered) -> Result<(), Error> {
         if let Some(transaction) = &mut discovered.transaction {
-            let next = self.limited(discovered.source.next_page(transaction, PAGE)).await?;
-            discovered.note(next.unwrap_or_else(Page::end));
+            match self.limited(discovered.source.next_page(transaction, PAGE)).await {
+                Ok(next) => discovered.note(next.unwrap_or_else(Page::end)),
+                Err(error) => discovered.end_with(error),
+            }
         }
         if discovered.read_to_its_end {
             self.end_reading(discovered).await?;
@@ -186,10 +192,14 @@ impl Shared {
     /// Lets go of the merchant's table: whoever is to change it would wait for us, all who use it for him, and we among them
     /// when we look again before we send. Not where reading is slow, since the server would be busy with it for long.
     ///
-    /// False where another process was quicker to take the lock on discovery anew: it finds what is here.
+    /// False where another process was quicker to take the lock on discovery anew: it finds what is here, or the next sweep
+    /// does.
     pub(super) async fn let_go(&self, discovered: &mut Discovered) -> Result<bool, Error> {
         if discovered.read_to_its_end {
             self.end_reading(discovered).await?;
+            return Ok(true);
+        }
+        if self.stop.is_cancelled() {
             return Ok(true);
         }
         // The first page had to wait for what comes before any row.
@@ -202,7 +212,7 @@ impl Shared {
         match self.limited(discovered.source.let_go(transaction)).await {
             Ok(()) => Ok(self.ledger.try_lock_discovery(transaction).await?.is_some()),
             Err(error) => {
-                (discovered.transaction, discovered.failed, discovered.read_to_its_end) = (None, Some(error), true);
+                discovered.end_with(error);
                 Ok(true)
             }
         }

@@ -119,6 +119,7 @@ impl Shared {
         self.lift_brake(Brake::BlastRadius).await?;
         let mut discovered = Discovered::new(transaction, Arc::clone(&source), sweep, most, first);
         if !self.let_go(&mut discovered).await? {
+            self.end_reading(&mut discovered).await.ok();
             return Ok(elsewhere(sweep));
         }
         if let Some(tasks) = tasks.filter(|_| discovered.holds_up_nobody())

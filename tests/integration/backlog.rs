@@ -74,15 +74,27 @@ async fn while_the_database_does_not_take_results_only_few_more_are_sent_for() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_does_not_hold_up_those_before_it() {
+async fn a_row_that_cannot_be_read_does_not_hold_up_the_pages_before_it() {
+    for (row, before) in [(1_500, 1_000), (2_400, 2_000)] {
+        let scene = scene(0).await;
+        let ids = scene.sandbox.seed(vec![NewSession::default(); 2_500]).unwrap();
+        scene.merchant.add_all(&ids, "abandoned", MINUTE).await;
+        let number = "CREATE TABLE numbered AS SELECT *, row_number() OVER () AS number FROM payment_sessions";
+        sqlx::raw_sql(number).execute(scene.database.pool()).await.unwrap();
+        let query =
+            format!("SELECT session_id, (1 / ({row} - number))::text AS reference_id, '' AS reason FROM numbered");
+        let program = scene.program.without("source.table").without("source.open_statuses").without("source.max_age");
+        let swept = program.with("source.query", query).run(["sweep", "--json"]).await.expect_code(2);
+        assert!(swept.stderr.contains("division by zero"), "{}", swept.stderr);
+        assert_eq!(scene.sandbox.counts().arrived(Endpoint::Cancel), before);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_used_are_counted_where_there_are_no_others() {
     let scene = scene(0).await;
-    let ids = scene.sandbox.seed(vec![NewSession::default(); 2_500]).unwrap();
-    scene.merchant.add_all(&ids, "abandoned", MINUTE).await;
-    let number = "CREATE TABLE numbered AS SELECT *, row_number() OVER () AS number FROM payment_sessions";
-    sqlx::raw_sql(number).execute(scene.database.pool()).await.unwrap();
-    let query = "SELECT session_id, (1 / (2400 - number))::text AS reference_id, 'left' AS reason FROM numbered";
     let program = scene.program.without("source.table").without("source.open_statuses").without("source.max_age");
-    let swept = program.with("source.query", query).run(["sweep", "--json"]).await.expect_code(2);
-    assert!(swept.stderr.contains("division by zero"), "{}", swept.stderr);
-    assert_eq!(scene.sandbox.counts().arrived(Endpoint::Cancel), 2_000);
+    let query = "SELECT 'none' AS session_id, NULL AS reference_id, '' AS reason";
+    let swept = program.with("source.query", query).run(["sweep", "--json"]).await.expect_code(0);
+    assert_eq!((&swept.json()["skipped"], &swept.json()["discovered"]), (&1.into(), &0.into()));
 }

@@ -27,7 +27,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// them must be told of before a service manager loses its patience.
 const LAST_TRIES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 /// So long after the first was given up, each that is left is tried for this long alone.
-const HURRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(100));
+const HURRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(250));
 
 type LastMoment = Pin<Box<dyn Future<Output = ()> + Send>>;
 
