@@ -13,7 +13,7 @@
 -- is the worst that can be (commits a second without and with the triggers, on a disk that takes a quarter of a millisecond, and
 -- on one that takes about 5 ms; script/bench measures it on yours):
 --
---   1 writer 4389, 3443    8 writers 15603, 4690    32 writers 23542, 4155
+--   1 writer 4406, 3622    8 writers 15655, 4472    32 writers 21687, 3985
 --   1 writer 87, 88        8 writers 1381, 200      32 writers 2355, 164
 --
 -- It must never abort a payment. Errors of the function are caught. Three could come at the commit, where nothing catches them:
