@@ -42,9 +42,8 @@ pub(super) async fn run(file: Option<&Path>, arguments: &Arguments, lifecycle: L
     let lines = bar.clone();
     let _left_out = telemetry::start_logs(&config.log, move || lines.writer())?;
     let wired = wiring::wire(config)?;
-    // A plain connection first: it tells at once and in full why there is none.
-    let schema = wired.ledger.schema().await?;
     if arguments.dry_run {
+        let schema = wired.ledger.schema().await?;
         return dry_run(wired, schema.is_usable(), arguments.json, lifecycle).await;
     }
     let ended = conduct(&wired, arguments.wait, &bar, lifecycle.stop).await?;

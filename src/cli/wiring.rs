@@ -50,11 +50,13 @@ pub(super) async fn require_schema(ledger: &Ledger) -> anyhow::Result<()> {
 
 /// Brings the schema up to date where that is wanted, and refuses one that this program or this role cannot work with.
 pub(super) async fn ready_schema(wired: &Wired) -> anyhow::Result<()> {
-    let schema = wired.ledger.schema().await?;
+    // A plain connection first: it tells at once and in full why there is none.
+    let mut schema = wired.ledger.schema().await?;
     if wired.config.database.auto_migrate && matches!(schema, Schema::Missing | Schema::Behind { .. }) {
         wired.ledger.migrate().await?;
+        schema = wired.ledger.schema().await?;
     }
-    require_schema(&wired.ledger).await?;
+    anyhow::ensure!(schema.is_usable(), schema.mend());
     Ok(wired.ledger.prove_rights().await?)
 }
 
